@@ -1,0 +1,106 @@
+"""The one tree of errors that a caller can cause.
+
+::
+
+    AiosError
+    ├── InvalidSpec            422  a file or request is wrong: what, where, how to mend it
+    │   └── UnknownTenant
+    ├── Rejected               409  well-formed, but refused
+    │   ├── NameTaken               same name, other content
+    │   └── Unsatisfiable           no node could ever hold it
+    ├── NotFound               404  no such workload, tenant, dataset or model
+    ├── Ambiguous              409  a prefix that fits several
+    ├── Unauthorized           401  no bearer token, or a wrong one
+    ├── NoControlPlane         503  nothing answers where it should
+    ├── VersionMismatch        409  a cluster of another Ray or Python version
+    └── StaleFence             409  a write by an attempt that is no longer current
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file or request: where (path of keys), what, and how to mend it."""
+
+    loc: tuple[str | int, ...]
+    message: str
+    hint: str = ""
+
+
+class AiosError(Exception):
+    """Base of all errors that a caller can mend. ``code`` is stable; ``hint`` says what to do next."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 109
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.problems = tuple(problems)
+
+
+class InvalidSpec(AiosError):
+    code = "invalid_spec"
+    http_status = 422
+    exit_code = 2
+
+
+class UnknownTenant(InvalidSpec):
+    code = "unknown_tenant"
+
+
+class Rejected(AiosError):
+    code = "rejected"
+    http_status = 409
+    exit_code = 104
+
+
+class NameTaken(Rejected):
+    code = "name_taken"
+
+
+class Unsatisfiable(Rejected):
+    code = "unsatisfiable"
+
+
+class NotFound(AiosError):
+    code = "not_found"
+    http_status = 404
+    exit_code = 102
+
+
+class Ambiguous(AiosError):
+    code = "ambiguous"
+    http_status = 409
+    exit_code = 2
+
+
+class Unauthorized(AiosError):
+    code = "unauthorized"
+    http_status = 401
+    exit_code = 107
+
+
+class NoControlPlane(AiosError):
+    code = "no_control_plane"
+    http_status = 503
+    exit_code = 108
+
+
+class VersionMismatch(AiosError):
+    code = "version_mismatch"
+    http_status = 409
+    exit_code = 108
+
+
+class StaleFence(AiosError):
+    code = "stale_fence"
+    http_status = 409
+    exit_code = 109

@@ -1,0 +1,1 @@
+"""The pure kernel: events in, events and actions out; no clock, no I/O, no Ray."""

@@ -1,0 +1,305 @@
+"""Every fact that the control plane records; the state is a fold over them.
+
+An event is written before anything is done about it. Fields are plain values and the planner's frozen types, so
+that ``aios.store.codec`` can turn any of them into JSON and back. Old logs must still fold: fields are only added,
+with defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+from placement.model import Demand, Node, NodeId, Tenant
+
+WorkloadId = NewType("WorkloadId", str)
+
+
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the user's code, or the engine on its behalf
+    PREEMPTED = "preempted"  # it was asked to yield and did
+    STOPPED = "stopped"  # a user asked for it
+    LOST = "lost"  # its node or its supervisor went away
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A dataset version, a model version, an endpoint or a report that an attempt made."""
+
+    type: str  # dataset | model | endpoint | report
+    name: str
+    uri: str
+    digest: str = ""
+    meta: str = "{}"  # JSON: rows, schema, scores, url, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was submitted: an immutable description, complete without the submitter.
+
+    Attributes
+    ----------
+    demand : Demand
+        As the engine derived it; its id is the workload's id.
+    spec : str
+        The validated spec as JSON, which the engine gets back.
+    content : str
+        SHA-256 of the spec: same name and same content is the same workload.
+    needs : tuple of WorkloadId
+        Workloads that must have succeeded before this one is planned.
+    inputs, outputs : tuple of (role, reference)
+        References are ``dataset://name[@version]`` and ``model://name[@version]``.
+    service : bool
+        Runs until it is stopped; counts as succeeded for those that need it once it is ready.
+    estimate_s : float or None
+        Run time on virtual time, and the planner's estimate.
+    """
+
+    id: WorkloadId
+    name: str
+    kind: str
+    tenant: str
+    priority: int
+    demand: Demand
+    spec: str
+    content: str
+    pipeline: str | None = None
+    needs: tuple[WorkloadId, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
+    service: bool = False
+    max_retries: int = 0
+    grace_s: float = 30.0
+    estimate_s: float | None = None
+    trace: str = ""  # W3C traceparent of the submission
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarted:
+    """A control plane took over; writers of earlier epochs are refused."""
+
+    at_s: float
+    epoch: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantsApplied:
+    at_s: float
+    tenants: tuple[Tenant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Work was accepted; ``key`` is the client's idempotency key."""
+
+    at_s: float
+    work: Work
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    at_s: float
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """A node joined, left (state DOWN) or changed."""
+
+    at_s: float
+    node: Node
+    name: str = ""  # what people call it
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAdopted:
+    """What was kept of a plan, and its proof; grants and preemptions follow as events of their own."""
+
+    at_s: float
+    plan_id: int
+    planner: str
+    status: str
+    objective: float
+    bound: float
+    gap: float
+    wall_s: float
+    terms: tuple[tuple[str, float], ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    shares: tuple[tuple[str, float, float], ...] = ()  # tenant, entitled, used
+    refused: tuple[str, ...] = ()  # parts of the plan that were no longer valid, each with why
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Why a workload waits, whenever that changes."""
+
+    at_s: float
+    workload: WorkloadId
+    reason: str
+    detail: str
+    would_run_if: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Attempt ``attempt`` may run: bundle i on ``nodes[i]``; ``fence`` is newer than any earlier one."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    fence: int
+    nodes: tuple[NodeId, ...]
+    plan_id: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptionOrdered:
+    """An attempt was asked to yield for ``beneficiaries``; it is killed when the grace ends."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    cause: str
+    beneficiaries: tuple[WorkloadId, ...] = ()
+    deadline_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The attempt runs; ``nodes`` are where its workers really are, as Ray says."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReady:
+    """A service answers: those who need it may start."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    artefacts: tuple[Artefact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementDiffered:
+    """Workers ran elsewhere than planned."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    planned: tuple[NodeId, ...]
+    actual: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """Progress that a later attempt continues from. ``step`` never falls within a workload."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    uri: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An attempt ended; ``resumed_from`` is the step it began at."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    outcome: Outcome
+    nodes: tuple[NodeId, ...] = ()
+    error: str = ""
+    exit_code: int | None = None
+    artefacts: tuple[Artefact, ...] = ()
+    metrics: str = "{}"  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A dataset or model version exists from here on."""
+
+    at_s: float
+    artefact: Artefact
+    version: int
+    workload: WorkloadId
+    attempt: int
+    inputs: tuple[str, ...] = ()  # resolved references it was made from
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The workload waits again; not before ``not_before_s``."""
+
+    at_s: float
+    workload: WorkloadId
+    why: str
+    not_before_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The workload is over: ``status`` is SUCCEEDED, FAILED or STOPPED."""
+
+    at_s: float
+    workload: WorkloadId
+    status: str
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+
+Event = (
+    EpochStarted
+    | TenantsApplied
+    | Submitted
+    | StopRequested
+    | NodeChanged
+    | PlanAdopted
+    | Waits
+    | Granted
+    | PreemptionOrdered
+    | AttemptStarted
+    | AttemptReady
+    | PlacementDiffered
+    | CheckpointSaved
+    | AttemptEnded
+    | Published
+    | Requeued
+    | Finished
+)
+
+EVENTS: tuple[type, ...] = (
+    EpochStarted,
+    TenantsApplied,
+    Submitted,
+    StopRequested,
+    NodeChanged,
+    PlanAdopted,
+    Waits,
+    Granted,
+    PreemptionOrdered,
+    AttemptStarted,
+    AttemptReady,
+    PlacementDiffered,
+    CheckpointSaved,
+    AttemptEnded,
+    Published,
+    Requeued,
+    Finished,
+)
+"""The one list of event types, by whose names the log is written."""

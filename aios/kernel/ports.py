@@ -1,0 +1,178 @@
+"""What the kernel's shell needs from the outside: an executor, and what it observes there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from aios.kernel.actions import Action
+from aios.kernel.events import Artefact, Event, Outcome, WorkloadId
+from placement.model import Demand, Node, NodeId, Resources, Tenant
+
+
+class Phase(Enum):
+    """What an observed attempt is doing."""
+
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    READY = "ready"  # a service that answers
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedNode:
+    """A node as the cluster reports it; ``foreign`` is used there by others than AIOS."""
+
+    node: Node
+    name: str = ""
+    foreign: Resources = Resources()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedAttempt:
+    """An attempt as the cluster reports it: a level, seen again at every look until it is forgotten."""
+
+    workload: WorkloadId
+    attempt: int
+    fence: int
+    phase: Phase
+    nodes: tuple[NodeId, ...] = ()
+    """Where its workers really run; empty while not known."""
+    checkpoint: str = ""
+    step: int = 0
+    outcome: Outcome | None = None
+    error: str = ""
+    exit_code: int | None = None
+    artefacts: tuple[Artefact, ...] = ()
+    metrics: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything there is to see at one moment. ``complete`` is False where the cluster did not fully answer; what is
+    absent then proves nothing."""
+
+    nodes: tuple[ObservedNode, ...] = ()
+    attempts: tuple[ObservedAttempt, ...] = ()
+    complete: bool = True
+
+
+class Executor(Protocol):
+    """The cluster: real Ray, or the simulator.
+
+    ``apply`` takes actions in order; each is idempotent and none blocks for long: failures show up in the next
+    ``observe``. ``observe`` remembers nothing between calls. ``wait`` returns early when ``wake`` was called.
+    """
+
+    def now_s(self) -> float: ...
+
+    def wait(self, timeout_s: float) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def observe(self) -> Observed: ...
+
+    def apply(self, actions: Sequence[Action]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Accept these works together (one, or a pipeline's stages), or none of them."""
+
+    works: tuple[NewWork, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewWork:
+    """A workload before it has an id; ``needs`` are names within the same submission."""
+
+    name: str
+    kind: str
+    tenant: str
+    priority: int
+    demand: Demand
+    spec: str
+    content: str
+    pipeline: str | None = None
+    needs: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
+    service: bool = False
+    max_retries: int = 0
+    grace_s: float = 30.0
+    estimate_s: float | None = None
+    trace: str = ""
+    rerun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopWork:
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyTenants:
+    """Add or change these tenants; others stay."""
+
+    tenants: tuple[Tenant, ...]
+    by: str = ""
+
+
+Request = Submit | StopWork | ApplyTenants
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request was recorded; ``existing`` says that it had been before."""
+
+    ids: tuple[str, ...] = ()
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request was not taken: ``code`` is that of a class in ``aios.errors``."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+Reply = Accepted | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with the number under which its reply is returned."""
+
+    id: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    id: int
+    reply: Reply = field(default_factory=Accepted)
+
+
+class StaleEpoch(Exception):
+    """A later control plane has taken over; this one must stop."""
+
+
+class Log(Protocol):
+    """The event log: one writer at a time, durable before ``append`` returns.
+
+    ``begin`` takes over: it returns a new epoch, and from then on appends of earlier epochs raise ``StaleEpoch``.
+    ``append`` writes all the events or none. ``read`` gives (sequence number, event) in order, after ``after``.
+    """
+
+    def begin(self) -> int: ...
+
+    def append(self, epoch: int, events: Sequence[Event]) -> int: ...
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, Event]]: ...

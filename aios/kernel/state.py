@@ -1,0 +1,113 @@
+"""What the control plane believes: a fold over the log, and the table of allowed transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from immutables import Map
+
+from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, Waits, Work, WorkloadId
+from placement.model import Node, NodeId, Tenant, TenantId
+
+
+class Status(Enum):
+    """The closed set of states of a workload."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    PREEMPTED = "PREEMPTED"  # yielded; waits to go on from its checkpoint
+    STOPPING = "STOPPING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+    @property
+    def over(self) -> bool:
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.STOPPED)
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt holds resources, or is about to."""
+        return self in (Status.STARTING, Status.RUNNING, Status.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a workload under one grant."""
+
+    number: int
+    fence: int
+    nodes: tuple[NodeId, ...]
+    granted_s: float
+    plan_id: int = 0
+    why: str = ""
+    started_s: float | None = None
+    ready_s: float | None = None
+    ended_s: float | None = None
+    actual: tuple[NodeId, ...] = ()
+    outcome: Outcome | None = None
+    error: str = ""
+    exit_code: int | None = None
+    metrics: str = "{}"
+    resumed_step: int = 0
+    preempted_for: tuple[WorkloadId, ...] = ()
+    preempt_cause: str = ""
+    deadline_s: float | None = None  # when it is killed, once it has been asked to end
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A workload and everything that happened to it."""
+
+    work: Work
+    submitted_s: float
+    status: Status = Status.QUEUED
+    reason: str = ""
+    message: str = ""
+    would_run_if: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    checkpoint: str = ""
+    step: int = 0
+    checkpoint_s: float | None = None
+    queued_s: float = 0.0  # since when it waits (again)
+    waited_s: float = 0.0  # sum over earlier waits
+    ran_s: float = 0.0  # sum over ended attempts
+    not_before_s: float = 0.0
+    stop_requested_s: float | None = None
+    finished_s: float | None = None
+    exit_code: int | None = None
+    failures: int = 0  # attempts that ended FAILED or LOST; preemptions do not count
+    ready: bool = False
+    artefacts: tuple[Artefact, ...] = ()
+
+    @property
+    def id(self) -> WorkloadId:
+        return self.work.id
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The fold. ``version`` counts events; ``epoch`` is the current writer's."""
+
+    version: int = 0
+    epoch: int = 0
+    fence: int = 0  # the highest ever given
+    plan_id: int = 0
+    tenants: Map[TenantId, Tenant] = field(default_factory=Map)
+    workloads: Map[WorkloadId, Workload] = field(default_factory=Map)
+    live: tuple[WorkloadId, ...] = ()  # not over, in order of submission
+    names: Map[str, WorkloadId] = field(default_factory=Map)  # newest workload of a name
+    keys: Map[str, tuple[WorkloadId, ...]] = field(default_factory=Map)  # idempotency key -> ids
+    nodes: Map[NodeId, Node] = field(default_factory=Map)
+    node_names: Map[NodeId, str] = field(default_factory=Map)
+    versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
+    plan: PlanAdopted | None = None
+    waits: Map[WorkloadId, Waits] = field(default_factory=Map)

@@ -1,0 +1,49 @@
+"""One planning question: a cluster at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from placement.model.cluster import Node, NodeId
+from placement.model.demand import Demand, DemandId, Running, TenantId
+from placement.model.resources import Resources
+from placement.model.tenant import Policy, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Nodes, tenants, what runs and what waits.
+
+    Attributes
+    ----------
+    now_s : float
+        The caller's clock, in seconds.
+    nodes : tuple of Node
+    tenants : tuple of Tenant
+        Every tenant that a demand names, and their ancestors but ``root``.
+    running, pending : tuple
+        ``pending`` in order of arrival (ties of ``submitted_s`` go by this order).
+    foreign : mapping of NodeId to Resources
+        What others than AIOS use on a node: taken off its free capacity, never fought.
+    """
+
+    nodes: tuple[Node, ...]
+    tenants: tuple[Tenant, ...]
+    running: tuple[Running, ...] = ()
+    pending: tuple[Demand, ...] = ()
+    now_s: float = 0.0
+    policy: Policy = Policy()
+    foreign: Mapping[NodeId, Resources] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        node_ids = [node.id for node in self.nodes]
+        if len(set(node_ids)) != len(node_ids):
+            raise ValueError("two nodes have the same id")
+        names: list[DemandId] = [r.demand.id for r in self.running] + [d.id for d in self.pending]
+        if len(set(names)) != len(names):
+            raise ValueError("two workloads have the same id")
+        known: set[TenantId] = {tenant.id for tenant in self.tenants}
+        for demand in [r.demand for r in self.running] + list(self.pending):
+            if demand.tenant not in known:
+                raise ValueError(f"{demand.id}: unknown tenant {demand.tenant!r}")

@@ -1,0 +1,84 @@
+"""Tenants: weights, quotas, borrowing and lending, in a tree; and the policy of the whole cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from placement.model.demand import TenantId
+from placement.model.resources import Resources
+
+ROOT = TenantId("root")
+
+
+class Within(Enum):
+    """Whom a workload may displace inside its own tenant."""
+
+    NEVER = "never"
+    LOWER_PRIORITY = "lower_priority"
+    LOWER_OR_NEWER = "lower_or_newer"
+
+
+class Reclaim(Enum):
+    """Whom a workload within its tenant's quota may displace among tenants above theirs."""
+
+    NEVER = "never"
+    LOWER_PRIORITY = "lower_priority"
+    ANY = "any"
+
+
+class Borrow(Enum):
+    """Whom a workload may displace that would itself be borrowing."""
+
+    NEVER = "never"
+    LOWER_PRIORITY = "lower_priority"
+    FAIR = "fair"
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptionPolicy:
+    within: Within = Within.LOWER_PRIORITY
+    reclaim: Reclaim = Reclaim.ANY
+    borrow: Borrow = Borrow.NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A team. Amounts are vectors of resources.
+
+    Attributes
+    ----------
+    quota : Resources or None
+        Guaranteed; what is not named is 0. None on an inner tenant: the sum of its children's.
+    borrow_limit, lend_limit, limit : tuple of (resource name, amount) or None
+        None, and each resource that is not named: no limit (of lending: all of the idle quota). A named
+        resource may be 0, which is why these are not ``Resources``.
+    usage : tuple of (resource name, resource-seconds)
+        Decayed past use.
+    preemption : PreemptionPolicy or None
+        None: the cluster's default.
+    """
+
+    id: TenantId
+    parent: TenantId | None = None
+    weight: float = 1.0
+    quota: Resources | None = None
+    borrow_limit: tuple[tuple[str, int], ...] | None = None
+    lend_limit: tuple[tuple[str, int], ...] | None = None
+    limit: tuple[tuple[str, int], ...] | None = None
+    preemption: PreemptionPolicy | None = None
+    usage: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"tenant {self.id}: weight must be a positive number, not {self.weight}")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of the whole cluster."""
+
+    fairness: str = "drf"
+    preemption: PreemptionPolicy = PreemptionPolicy()
+    backfill: bool = True
+    migration: bool = False
