@@ -13,7 +13,12 @@
     ├── Unauthorized           401  no bearer token, or a wrong one
     ├── NoControlPlane         503  nothing answers where it should
     ├── VersionMismatch        409  a cluster of another Ray or Python version
-    └── StaleFence             409  a write by an attempt that is no longer current
+    ├── StaleFence             409  a write by an attempt that is no longer current
+    └── StoreError             500  the event log
+        ├── StoreUnavailable   503  locked or not reachable: nothing was written, try again
+        ├── StoreFull          507  no room: nothing was written
+        ├── CorruptLog              an event is not as it was written
+        └── UnreadableEvent         an event of another version
 """
 
 from __future__ import annotations
@@ -104,3 +109,31 @@ class StaleFence(AiosError):
     code = "stale_fence"
     http_status = 409
     exit_code = 109
+
+
+class StoreError(AiosError):
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    http_status = 503
+
+
+class StoreFull(StoreError):
+    code = "store_full"
+    http_status = 507
+
+
+class CorruptLog(StoreError):
+    """An event is not as it was written, from ``seq`` on. Nothing is repaired: that is for people to decide."""
+
+    code = "corrupt_log"
+
+    def __init__(self, message: str, *, seq: int = 0, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, hint=hint, problems=problems)
+        self.seq = seq
+
+
+class UnreadableEvent(StoreError):
+    code = "unreadable_event"

@@ -1,0 +1,1 @@
+"""Executors: real Ray, and virtual time."""

@@ -1,0 +1,197 @@
+"""What users write: workloads, pipelines and tenants, validated at the door (pydantic stays on this side of it).
+
+Field names are Ray's wherever Ray has one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from placement.model import ACCELERATOR_KEY, Resources, Selector, parse_amount
+
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+REFERENCE = re.compile(r"(dataset|model)://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(@[A-Za-z0-9._-]+)?")
+_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?\s*")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name: use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit")
+    return value
+
+
+def _reference(value: str) -> str:
+    if not REFERENCE.fullmatch(value):
+        raise ValueError(f"{value!r} is no reference: write dataset://NAME, model://NAME, or with @VERSION")
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            raise ValueError(f"{value!r} is no duration: write a number with ms, s, m, h or d, such as 30s")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def _amounts(value: dict[str, int | float | str]) -> dict[str, int | float | str]:
+    for name, amount in value.items():
+        parse_amount(name, amount)
+    return value
+
+
+def _memory(value: object) -> object:
+    if value is not None:
+        parse_amount("memory", value)
+    return value
+
+
+def _selector(value: dict[str, str]) -> dict[str, str]:
+    Selector.parse(value)
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Reference = Annotated[str, AfterValidator(_reference)]
+Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)]
+Amounts = Annotated[dict[str, int | float | str], AfterValidator(_amounts)]
+Memory = Annotated[int | float | str, BeforeValidator(_memory)]
+LabelSelector = Annotated[dict[str, str], AfterValidator(_selector)]
+Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+
+
+class Strict(BaseModel):
+    """Base of all that users write: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class WorkersSpec(Strict):
+    """A gang of equal workers; all or nothing unless ``min_workers`` is below ``num_workers``."""
+
+    num_workers: Count = 1
+    min_workers: Count | None = None
+    resources_per_worker: Amounts = Field(default_factory=lambda: {"CPU": 1})
+    label_selector: LabelSelector = Field(default_factory=dict)
+    placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+
+    @model_validator(mode="after")
+    def _range(self) -> WorkersSpec:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers is {self.min_workers}, above num_workers {self.num_workers}")
+        return self
+
+
+class TopologySpec(Strict):
+    """Bundles together (pack) or apart (spread) at a label level; ``node`` is the node itself."""
+
+    pack: str | None = None
+    spread: str | None = None
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> TopologySpec:
+        if (self.pack is None) == (self.spread is None):
+            raise ValueError("give exactly one of pack and spread")
+        return self
+
+
+class WorkloadSpec(Strict):
+    """What every kind of workload has. Engines derive their own from it."""
+
+    kind: str
+    name: Name
+    tenant: Name = "default"
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000, strict=True)] = 0
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    num_cpus: float = Field(default=1, ge=0)
+    num_gpus: float = Field(default=0, ge=0)
+    memory: Memory | None = None
+    resources: Amounts = Field(default_factory=dict)
+    accelerator_type: str | None = None
+    label_selector: LabelSelector = Field(default_factory=dict)
+    workers: WorkersSpec | None = None
+    topology: TopologySpec | None = None
+
+    preemptible: bool = True
+    max_retries: Annotated[int, Field(ge=0, le=100, strict=True)] = 0
+    grace: Seconds = 30.0
+    estimate: Seconds | None = None
+
+    needs: tuple[Name, ...] = ()
+    inputs: dict[str, Reference] = Field(default_factory=dict)
+    outputs: dict[str, Reference] = Field(default_factory=dict)
+
+    service: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> WorkloadSpec:
+        single = {"num_cpus", "num_gpus", "memory", "resources"} & self.model_fields_set
+        if self.workers is not None and single:
+            raise ValueError(
+                f"workers and {', '.join(sorted(single))} both say what it needs: put it in workers.resources_per_worker"
+            )
+        return self
+
+    def resources_of_one(self) -> Resources:
+        """Return what one bundle needs."""
+        if self.workers is not None:
+            return Resources.parse(self.workers.resources_per_worker)
+        wanted: dict[str, Any] = {"CPU": self.num_cpus, "GPU": self.num_gpus, **self.resources}
+        if self.memory is not None:
+            wanted["memory"] = self.memory
+        return Resources.parse(wanted)
+
+    def selector_of_one(self) -> Selector:
+        """Return the selector of one bundle, the accelerator type included."""
+        wanted = dict(self.label_selector)
+        if self.workers is not None:
+            wanted.update(self.workers.label_selector)
+        if self.accelerator_type is not None:
+            wanted[ACCELERATOR_KEY] = self.accelerator_type
+        return Selector.parse(wanted)
+
+
+class StageSpec(BaseModel):
+    """A stage is a workload whose name is unique in its pipeline; its other keys are its kind's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+    name: Name
+
+
+class PipelineSpec(Strict):
+    """Workloads joined by the artefacts that pass between them; tenant and priority hold for all stages."""
+
+    kind: Literal["pipeline"]
+    name: Name
+    tenant: Name = "default"
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000, strict=True)] = 0
+    labels: dict[str, str] = Field(default_factory=dict)
+    stages: tuple[StageSpec, ...] = Field(min_length=1)
+
+
+class PreemptionSpec(Strict):
+    within: Literal["never", "lower_priority", "lower_or_newer"] = "lower_priority"
+    reclaim: Literal["never", "lower_priority", "any"] = "any"
+    borrow: Literal["never", "lower_priority", "fair"] = "never"
+
+
+class TenantSpec(Strict):
+    """A team: weight, quota (guaranteed), limit (cap), place in the tree; may borrow and lend."""
+
+    kind: Literal["tenant"] = "tenant"
+    name: Name
+    parent: Name | None = None
+    weight: float = Field(default=1.0, gt=0)
+    quota: Amounts | None = None
+    borrow_limit: Amounts | None = None
+    lend_limit: Amounts | None = None
+    limit: Amounts | None = None
+    preemption: PreemptionSpec | None = None

@@ -1,0 +1,1 @@
+"""The event log: how events become text (``codec``), and where they are kept (``memory``, ``sql``)."""

@@ -1,0 +1,1 @@
+"""Evaluate: scores of a model version on a dataset version."""

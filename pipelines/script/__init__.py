@@ -1,0 +1,1 @@
+"""Script: free-form Ray code inside its placement group."""

@@ -1,0 +1,1 @@
+"""Serve: a model version behind an HTTP endpoint."""

@@ -1,0 +1,1 @@
+"""Train: from a dataset version to a model version, on a gang."""
