@@ -19,7 +19,7 @@ LARGEST = 2**62
 """No amount may be larger, so that sums stay far from overflow checks of the solver's 64-bit integers."""
 
 _BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(B|KiB|MiB|GiB|TiB)?\s*")
+_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?)\s*(B|KiB|MiB|GiB|TiB)?\s*")
 
 
 def parse_amount(name: str, value: object) -> int:

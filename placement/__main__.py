@@ -1,0 +1,128 @@
+"""``python -m placement solve FILE|DIR`` and ``explain FILE NAME``: a scenario's answer, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from placement.answer import answer_json, answer_text
+from placement.explain import explain, explain_plan
+from placement.model import Demand, DemandId, Plan, Problem
+from placement.planners import ladder
+from placement.planners.base import Budget
+from placement.reading import suggestion
+from placement.scenario import Scenario, ScenarioError, load_scenario
+
+ANSWERED, WRONG = 0, 2
+PLANNERS = ("ladder", "greedy", "cpsat")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer the command line; returns the exit status: 0 answered, 2 the file or the command line is wrong."""
+    options = _parser().parse_args(argv)
+    try:
+        status: int = options.command(options)
+    except ScenarioError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except BrokenPipeError:
+        # The reader (a pager, head) has seen enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _solve(options: argparse.Namespace) -> int:
+    if options.path.is_dir():
+        return _solve_folder(options)
+    scenario = load_scenario(options.path)
+    plan = _plan(scenario.problem, options)
+    print(_json(answer_json(plan)) if options.json else answer_text(scenario, plan))
+    return ANSWERED
+
+
+def _solve_folder(options: argparse.Namespace) -> int:
+    files = sorted(path for path in options.path.iterdir() if path.suffix in (".yaml", ".yml"))
+    if not files:
+        raise ScenarioError(str(options.path), None, "", "holds no .yaml file", "name a scenario or a folder of them")
+    answers: dict[str, object] = {}
+    n_wrong = 0
+    for path in files:
+        try:
+            scenario = load_scenario(path)
+        except ScenarioError as error:
+            print(error, file=sys.stderr)
+            answers[path.name] = {"error": str(error)}
+            n_wrong += 1
+            continue
+        plan = _plan(scenario.problem, options)
+        answers[path.name] = answer_json(plan)
+        if not options.json:
+            print(f"{path.name}: {answer_text(scenario, plan)}\n")
+    if options.json:
+        print(_json(answers))
+    return WRONG if n_wrong == len(files) else ANSWERED
+
+
+def _explain(options: argparse.Namespace) -> int:
+    scenario = load_scenario(options.path)
+    names = [demand.id for demand in _demands(scenario)]
+    if options.name not in names:
+        raise ScenarioError(
+            str(options.path), None, "", f"no workload is named {options.name!r}", suggestion(options.name, names)
+        )
+    plan = _plan(scenario.problem, options)
+    print(explain(scenario.problem, plan, DemandId(options.name)))
+    return ANSWERED
+
+
+def _demands(scenario: Scenario) -> list[Demand]:
+    return [run.demand for run in scenario.problem.running] + list(scenario.problem.pending)
+
+
+def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
+    budget = Budget() if options.seconds is None else Budget(wall_s=options.seconds, deterministic_s=options.seconds)
+    if options.planner == "ladder":
+        return explain_plan(problem, ladder.plan(problem, budget, clock=time.monotonic))
+    chosen = next(planner for planner in ladder.PLANNERS if planner.name == options.planner)
+    return explain_plan(problem, chosen(problem, budget))
+
+
+def _json(answer: dict[str, object]) -> str:
+    return json.dumps(answer, indent=1, allow_nan=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m placement", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="solve|explain")
+    solve = commands.add_parser("solve", help="what starts, what yields, what waits and why")
+    solve.add_argument("path", type=Path, metavar="FILE|DIR", help="a scenario, or a folder of them")
+    solve.add_argument("--json", action="store_true", help="answer as JSON; for a folder {file name: answer}")
+    solve.set_defaults(command=_solve)
+    why = commands.add_parser("explain", help="why a workload waits, or why it runs where it runs")
+    why.add_argument("path", type=Path, metavar="FILE")
+    why.add_argument("name", metavar="NAME", help="a workload of the scenario")
+    why.set_defaults(command=_explain)
+    for command in (solve, why):
+        command.add_argument("--planner", choices=PLANNERS, default="ladder")
+        command.add_argument("--seconds", type=_seconds, help="how long the planner may think (default 10 s of wall time)")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write seconds such as 10 or 0.5")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
