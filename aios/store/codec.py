@@ -45,7 +45,7 @@ def loads(text: str) -> Event:
 
 def encode(event: Event) -> dict[str, object]:
     """Return an event as plain JSON values, with its class's name under ``type``."""
-    cls = type(event)
+    cls: type = type(event)
     if _EVENTS.get(cls.__name__) is not cls:
         raise TypeError(f"{cls.__qualname__} is not in EVENTS: add it there before it is recorded")
     try:
