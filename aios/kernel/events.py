@@ -138,13 +138,19 @@ class PlanAdopted:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Why a workload waits, whenever that changes."""
+    """Why a workload waits, whenever that changes.
+
+    ``nodes``, where there are any, are kept for it (bundle i on ``nodes[i]``) until those who yield there are gone;
+    plan ``plan_id`` gave them.
+    """
 
     at_s: float
     workload: WorkloadId
     reason: str
     detail: str
     would_run_if: tuple[str, ...] = ()
+    nodes: tuple[NodeId, ...] = ()
+    plan_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,22 @@ class Status(Enum):
         return self in (Status.STARTING, Status.RUNNING, Status.STOPPING)
 
 
+_ENDS = frozenset({Status.SUCCEEDED, Status.FAILED, Status.STOPPED})
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.STARTING, Status.FAILED, Status.STOPPED}),
+    Status.STARTING: frozenset({Status.RUNNING, Status.STOPPING, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
+    Status.RUNNING: frozenset({Status.STOPPING, Status.PAUSED, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
+    Status.PAUSED: frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPED}),
+    Status.PREEMPTED: frozenset({Status.STARTING, Status.FAILED, Status.STOPPED}),
+    Status.STOPPING: frozenset({Status.PREEMPTED, Status.QUEUED}) | _ENDS,
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.STOPPED: frozenset(),
+}
+"""Which status may follow which; what is over stays over. An end may be seen before the start was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One run of a workload under one grant."""
@@ -91,6 +107,11 @@ class Workload:
     def attempt(self) -> Attempt | None:
         """The latest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def current(self) -> Attempt | None:
+        """The attempt that has not ended: it holds its nodes."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].ended_s is None else None
 
 
 @dataclass(frozen=True, slots=True)
