@@ -1,0 +1,141 @@
+"""What differs between the databases that can hold the log: opening one, its transactions, its errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable
+
+BUSY_TIMEOUT_MS = 5000
+WRITING: Mapping[str, Any] = {"aios_writing": True}
+"""Execution options of a transaction that writes."""
+
+RESTORE = "keep a copy of the log as it is, then put the latest backup in its place, or start with another log"
+
+_FULL = frozenset({sqlite3.SQLITE_FULL, "53100"})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, "XX001", "XX002"})
+_HELD = "another process holds it: try again, and stop that process if it stays"
+_CLOSED = "make the file and its directory writable for this user"
+_HINTS: Mapping[int | str | None, str] = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_READONLY: _CLOSED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+}
+
+
+def display_name(url: str) -> str:
+    """Return how messages call the database: a path, or the URL without its password; raises StoreError."""
+    parsed = _parse(url)
+    return parsed.database or "" if _is_sqlite(parsed) else parsed.render_as_string(hide_password=True)
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine on a durable database whose writing transactions are serialised; raises StoreError."""
+    parsed = _parse(url)
+    if _is_sqlite(parsed):
+        return _open_sqlite(parsed)
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"{parsed.drivername} needs the module {error.name}", hint="install it: pip install 'aios[postgres]'"
+        ) from error
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into ours: what failed, whether anything was written, and what to do."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _explain(error, f"cannot {doing}: {error.orig}") from error
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot {doing}: {error.strerror or error}",
+            hint="check the path and its owner, or choose another state directory",
+        ) from error
+
+
+def _explain(error: sa.exc.DBAPIError, what: str) -> StoreError:
+    code = _code(error)
+    if code in _DAMAGED:
+        return CorruptLog(what, hint=RESTORE)
+    if code in _FULL:
+        return StoreFull(f"{what}; nothing was written", hint="free some space on that disk and try again")
+    if error.connection_invalidated:
+        return StoreUnavailable(f"{what}; the connection was lost", hint="read the log again before another try")
+    return StoreUnavailable(f"{what}; nothing was written", hint=_HINTS.get(code, "check the database and try again"))
+
+
+def _code(error: sa.exc.DBAPIError) -> int | str | None:
+    """Return SQLite's primary error code, or PostgreSQL's SQLSTATE."""
+    extended: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return extended & 0xFF if extended is not None else state
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _parse(url: str) -> URL:
+    """Return the URL with our driver; raises StoreError where it names no durable database."""
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise StoreError(f"{url!r} is no database URL", hint="write sqlite:////path/aios.db") from error
+    if _is_sqlite(parsed) and parsed.database not in (None, "", ":memory:"):
+        return parsed
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+    raise StoreError(
+        f"{parsed.render_as_string(hide_password=True)} is no durable event log",
+        hint="write sqlite:////path/aios.db or postgresql://user@host/database",
+    )
+
+
+def _open_sqlite(url: URL) -> Engine:
+    _private_file(Path(str(url.database)))
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    with engine.connect() as connection:
+        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if verdict != "ok":
+        raise CorruptLog(f"the log {url.database} is damaged: {verdict}", hint=RESTORE)
+    return engine
+
+
+def _private_file(path: Path) -> None:
+    """Make the file, 0600 in a directory of 0700 where that is new too; its side files take after it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # so that BEGIN is ours: see _begin_sqlite
+    connection.text_factory = _any_text
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _any_text(raw: bytes) -> str:
+    """Read damaged text too, so that it is the checksum that tells."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at the start of a writing transaction: upgraded later, it could fail halfway."""
+    writing = connection.get_execution_options().get("aios_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
