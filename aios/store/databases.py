@@ -15,11 +15,10 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5000
-WRITING: Mapping[str, Any] = {"aios_writing": True}
-"""Execution options of a transaction that writes."""
 
 RESTORE = "keep a copy of the log as it is, then put the latest backup in its place, or start with another log"
 
+_TABLES_LOCK = 0x41494F53
 _FULL = frozenset({sqlite3.SQLITE_FULL, "53100"})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, "XX001", "XX002"})
 _HELD = "another process holds it: try again, and stop that process if it stays"
@@ -39,16 +38,35 @@ def display_name(url: str) -> str:
 
 
 def open_engine(url: str) -> Engine:
-    """Return an engine on a durable database whose writing transactions are serialised; raises StoreError."""
+    """Return an engine on a durable database where each reading transaction sees one snapshot; raises StoreError."""
     parsed = _parse(url)
     if _is_sqlite(parsed):
         return _open_sqlite(parsed)
     try:
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{parsed.drivername} needs the module {error.name}", hint="install it: pip install 'aios[postgres]'"
         ) from error
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Give a transaction that may take a row's lock and then sees what its former holder wrote."""
+    options: Mapping[str, Any] = {"aios_writing": True}
+    if not _is_sqlite(engine.url):
+        options = {"isolation_level": "READ COMMITTED"}
+    with engine.execution_options(**options).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def creating(engine: Engine) -> Iterator[Connection]:
+    """Give a writing transaction that no other one of these overlaps: tables are not made twice."""
+    with writing(engine) as connection:
+        if not _is_sqlite(engine.url):  # SQLite has one writer at a time anyway
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        yield connection
 
 
 @contextmanager
@@ -67,7 +85,7 @@ def explained(doing: str) -> Iterator[None]:
 
 def _explain(error: sa.exc.DBAPIError, what: str) -> StoreError:
     code = _code(error)
-    if code in _DAMAGED:
+    if code in _DAMAGED or isinstance(error, sa.exc.IntegrityError):  # a number that the head says is free
         return CorruptLog(what, hint=RESTORE)
     if code in _FULL:
         return StoreFull(f"{what}; nothing was written", hint="free some space on that disk and try again")

@@ -18,7 +18,7 @@ from aios.errors import CorruptLog, StoreError, UnreadableEvent
 from aios.kernel.events import Event, Submitted, WorkloadId
 from aios.kernel.ports import StaleEpoch
 from aios.store.codec import dumps, loads
-from aios.store.databases import RESTORE, WRITING, display_name, explained, open_engine
+from aios.store.databases import RESTORE, creating, display_name, explained, open_engine, writing
 
 SCHEMA = 1
 PAGE = 2000
@@ -71,7 +71,7 @@ class SqlLog:
 
     def begin(self) -> int:
         """Take over: return a new epoch; appends of earlier ones raise StaleEpoch from here on."""
-        with self._errors("write"), self._writing() as connection:
+        with self._errors("write"), writing(self._engine) as connection:
             epoch = self._meta(connection, lock=True).epoch + 1
             connection.execute(meta_table.update().values(epoch=epoch))
             return int(epoch)
@@ -79,7 +79,7 @@ class SqlLog:
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         """Write all the events or none, durable on return; return the number of the last event of the log."""
         lines = [dumps(event) for event in events]
-        with self._errors("write"), self._writing() as connection:
+        with self._errors("write"), writing(self._engine) as connection:
             meta = self._meta(connection, lock=True)
             if meta.epoch != epoch:
                 raise StaleEpoch(f"epoch {epoch} was succeeded by {meta.epoch}: this control plane must stop")
@@ -94,9 +94,12 @@ class SqlLog:
     def read(self, after: int = 0) -> Iterator[tuple[int, Event]]:
         """Give (number, event) in order after number ``after``, each verified against the one before it.
 
-        Read page by page, each a transaction of its own: a slow reader never holds up the writer.
+        Read page by page, each from one snapshot: a slow reader never holds up the writer.
         """
-        checksum, epoch = self._before(after)
+        before = self._before(after)
+        if before is None:
+            return
+        checksum, epoch = before
         while True:
             with self._errors("read"), self._engine.connect() as connection:
                 head = self._meta(connection)
@@ -143,7 +146,7 @@ class SqlLog:
         with self._engine.connect() as connection:
             new = not sa.inspect(connection).has_table(meta_table.name)
         if new:
-            with self._writing() as connection:
+            with creating(self._engine) as connection:
                 _tables.create_all(connection)
                 if connection.execute(meta_table.select()).first() is None:
                     head = {"epoch": 0, "head_seq": 0, "head_checksum": GENESIS}
@@ -156,11 +159,6 @@ class SqlLog:
                 hint="start the newer version of AIOS that wrote it",
             )
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._engine.execution_options(**WRITING).begin() as connection:
-            yield connection
-
     def _meta(self, connection: Connection, lock: bool = False) -> Row[tuple[int, int, int, int, str]]:
         query = meta_table.select()
         row = connection.execute(query.with_for_update() if lock else query).first()
@@ -168,8 +166,8 @@ class SqlLog:
             raise CorruptLog(f"the log {self.name} has lost its head", hint=RESTORE)
         return row
 
-    def _before(self, after: int) -> tuple[str, int]:
-        """Return checksum and epoch of event ``after``, to which the next one is chained."""
+    def _before(self, after: int) -> tuple[str, int] | None:
+        """Return checksum and epoch of event ``after``, to which the next one is chained; None past the end."""
         if after == 0:
             return GENESIS, 0
         with self._errors("read"), self._engine.connect() as connection:
@@ -177,7 +175,7 @@ class SqlLog:
             head = self._meta(connection)
         if row is None and after <= head.head_seq:
             raise self._corrupt(after, "is missing")
-        return (row.checksum, row.epoch) if row is not None else (GENESIS, 0)
+        return None if row is None else (row.checksum, row.epoch)
 
     def _verified(self, row: Row[tuple[int, int, float, str, str | None, str, str]], chained_to: str) -> Event:
         wanted = _checksum(chained_to, row.seq, row.epoch, row.at_s, row.type, row.workload, row.body)
@@ -191,7 +189,7 @@ class SqlLog:
     def _check_end(self, head: Row[tuple[int, int, int, int, str]], seq: int, checksum: str, epoch: int) -> None:
         if seq < head.head_seq:
             raise self._corrupt(seq + 1, f"is missing; the log had {head.head_seq} events")
-        if seq == head.head_seq and (checksum != head.head_checksum or epoch > head.epoch) and seq > 0:
+        if seq > head.head_seq or epoch > head.epoch or (0 < seq == head.head_seq and checksum != head.head_checksum):
             raise self._corrupt(seq, "is not the one that was written last")
 
     def _corrupt(self, seq: int, what: str) -> CorruptLog:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios.errors import UnreadableEvent
-from aios.kernel.events import EVENTS, Event, Finished, NodeChanged, Outcome, PlanAdopted, WorkloadId
+from aios.kernel.events import EVENTS, Event, Finished, NodeChanged, PlanAdopted, WorkloadId
 from aios.store.codec import coder, decode, dumps, encode, loads
 from placement.model import Bundle, Demand, Node, NodeId, Resources, Tenant, Topology
 

@@ -258,7 +258,8 @@ log = SqlLog(sys.argv[1])
 epoch = log.begin()
 last = 0
 while True:
-    last = log.append(epoch, [Waits(float(n), f"w-{n % 3}", "capacity", f"event {n}") for n in range(last + 1, last + 4)])
+    batch = [Waits(float(n), f"w-{n % 3}", "capacity", f"event {n}") for n in range(last + 1, last + 4)]
+    last = log.append(epoch, batch)
     print(last, flush=True)
 """
 
