@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     why.set_defaults(command=_explain)
     for command in (solve, why):
         command.add_argument("--planner", choices=PLANNERS, default="ladder")
-        command.add_argument("--seconds", type=_seconds, help="how long the planner may think (default 10 s of wall time)")
+        command.add_argument("--seconds", type=_seconds, help="how long the planner may think (default 10)")
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from placement.expect import KEYS as EXPECT_KEYS
@@ -32,11 +32,9 @@ from placement.model import (
 )
 from placement.model.demand import MOST_BUNDLES
 from placement.reading import ScenarioError, Value, read, suggestion
+from placement.situation import WHOLE_CLUSTER
 
-__all__ = ["WHOLE_CLUSTER", "Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
-
-WHOLE_CLUSTER = NodeId("cluster")
-"""The one node of a scenario without nodes; it holds the sum of the topmost quotas."""
+__all__ = ["Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
 
 MOST_NODES = 200_000
 _PRIORITY = 2**31 - 1
@@ -64,7 +62,7 @@ class Scenario:
 
     name: str
     problem: Problem
-    expect: Expect = Expect()
+    expect: Expect = field(default_factory=Expect)
 
 
 def load_scenario(path: Path) -> Scenario:

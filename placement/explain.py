@@ -1,0 +1,156 @@
+"""Why each workload waits, and why the others run where they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from placement.hints import would_run_if
+from placement.model import (
+    Cause,
+    Demand,
+    DemandId,
+    NodeId,
+    Plan,
+    Preemption,
+    Problem,
+    Reason,
+    Selector,
+    Waiting,
+)
+from placement.reasons import binding_reason
+from placement.situation import Situation
+
+_RULES = {
+    Cause.PRIORITY: "it is more important than",
+    Cause.RECLAIM: "its tenant reclaims its guarantee from",
+    Cause.FAIRNESS: "its tenant has had less than its share, unlike",
+    Cause.NODE: "its node is leaving, which ends",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What becomes of one workload under a plan, and why.
+
+    ``state`` is running, admitted, preempted or waiting; ``reason`` only where it waits; ``because`` are sentences.
+    """
+
+    demand: DemandId
+    state: str
+    nodes: tuple[NodeId, ...] = ()
+    reason: Reason | None = None
+    because: tuple[str, ...] = ()
+    would_run_if: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        reason = f" ({self.reason.value})" if self.reason is not None else ""
+        lines = [f"{self.demand}: {self.state}{reason}"]
+        lines += [f"  {sentence}" for sentence in self.because]
+        lines += [f"  it would run if {hint}" for hint in self.would_run_if]
+        return "\n".join(lines)
+
+
+def explain_plan(problem: Problem, plan: Plan) -> Plan:
+    """Return the plan with each waiting workload's binding reason, its numbers and what would let it run.
+
+    Workloads that ask for the same under the same rules are explained once.
+    """
+    if not plan.waiting:
+        return plan
+    now = Situation(problem, plan)
+    known: dict[tuple[object, ...], Waiting] = {}
+    waiting = {}
+    for name in plan.waiting:
+        demand = now.demands[name]
+        key = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topology)
+        if key not in known:
+            known[key] = _why_it_waits(now, demand)
+        waiting[name] = known[key]
+    return replace(plan, waiting=waiting)
+
+
+def explain(problem: Problem, plan: Plan, demand_id: DemandId) -> Explanation:
+    """Return why a workload waits, yields or runs where it does; ``demand_id`` is one of the problem's.
+
+    Raises
+    ------
+    KeyError
+        The problem has no such workload.
+    """
+    now = Situation(problem, plan)
+    demand = now.demands[demand_id]
+    if demand_id in plan.waiting:
+        why = _why_it_waits(now, demand)
+        return Explanation(demand_id, "waiting", (), why.reason, (why.detail,), why.would_run_if)
+    for preemption in plan.preemptions:
+        if preemption.demand == demand_id:
+            return Explanation(demand_id, "preempted", because=(_why_it_yields(now, preemption),))
+    if demand_id in now.granted:
+        nodes = now.granted[demand_id]
+        return Explanation(demand_id, "admitted", nodes, because=_why_it_starts(now, demand, nodes))
+    return _why_it_stays(now, demand)
+
+
+def _why_it_waits(now: Situation, demand: Demand) -> Waiting:
+    reason, detail = binding_reason(now, demand)
+    return Waiting(reason, detail, would_run_if(now, demand, reason))
+
+
+def _why_it_yields(now: Situation, preemption: Preemption) -> str:
+    own = now.demands[preemption.demand]
+    takers = [now.demands[name] for name in preemption.beneficiaries if name in now.demands]
+    names = ", ".join(f"{taker.id} (tenant {taker.tenant}, priority {taker.priority})" for taker in takers[:3])
+    if preemption.cause is Cause.RECLAIM:
+        return f"tenant {own.tenant} was above its quota; {names} takes back what its tenant is guaranteed"
+    if preemption.cause is Cause.FAIRNESS:
+        return f"tenant {own.tenant} had the larger share; {names} evens it out"
+    if preemption.cause is Cause.NODE:
+        return "its node takes no more work"
+    return f"{names or 'other work'} is more important than its priority {own.priority}"
+
+
+def _why_it_starts(now: Situation, demand: Demand, nodes: Sequence[NodeId]) -> tuple[str, ...]:
+    out = [f"starts on {_counted(nodes)}", *_conditions(demand)]
+    if len(nodes) < len(demand.bundles):
+        out.append(f"elastic: gets {len(nodes)} bundles now, of {demand.min_bundles} to {len(demand.bundles)}")
+    displaced = [p for p in now.plan.preemptions if demand.id in p.beneficiaries]
+    for cause in dict.fromkeys(p.cause for p in displaced):
+        victims = ", ".join(p.demand for p in displaced if p.cause is cause)
+        out += [f"{_RULES[cause]} {victims}, whose place it takes"]
+    if not displaced:
+        out.append("there is room for it beside what runs; nobody yields")
+    return tuple(out)
+
+
+def _why_it_stays(now: Situation, demand: Demand) -> Explanation:
+    run = now.alive[demand.id]
+    out = [f"runs on {_counted(run.nodes)} since {run.started_s:g} s", "running work keeps its nodes unless it yields",
+           *_conditions(demand)]
+    out += [
+        f"{'shrinks' if r.to < r.before else 'grows'} from {r.before} to {r.to} bundles"
+        for r in now.plan.resizes if r.demand == demand.id
+    ]
+    if not demand.preemptible:
+        out.append("it may not be preempted")
+    return Explanation(demand.id, "running", run.nodes, because=tuple(out))
+
+
+def _conditions(demand: Demand) -> list[str]:
+    out = []
+    selectors = dict.fromkeys(bundle.selector for bundle in demand.bundles if bundle.selector != Selector())
+    if selectors:
+        out.append(f"these nodes have {'; '.join(map(str, selectors))}, as it asks")
+    if demand.topology is not None:
+        together = "on one" if demand.topology.kind == "pack" else "each on another"
+        wish = "" if demand.topology.required else " where that costs nobody a place"
+        out.append(f"its bundles are {together} {demand.topology.key}{wish}")
+    return out
+
+
+def _counted(nodes: Sequence[NodeId]) -> str:
+    counts: dict[NodeId, int] = {}
+    for node in nodes:
+        counts[node] = counts.get(node, 0) + 1
+    shown = [str(name) if n == 1 else f"{name} (x{n})" for name, n in counts.items()]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more nodes" if len(shown) > 8 else "")
