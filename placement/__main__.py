@@ -8,14 +8,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from placement.answer import answer_json, answer_text
 from placement.explain import explain, explain_plan
 from placement.model import Demand, DemandId, Plan, Problem
-from placement.planners import ladder
 from placement.planners.base import Budget
+from placement.planners.greedy import Greedy
 from placement.reading import suggestion
 from placement.scenario import Scenario, ScenarioError, load_scenario
 
@@ -87,10 +87,18 @@ def _demands(scenario: Scenario) -> list[Demand]:
 
 def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
     budget = Budget() if options.seconds is None else Budget(wall_s=options.seconds, deterministic_s=options.seconds)
-    if options.planner == "ladder":
-        return explain_plan(problem, ladder.plan(problem, budget, clock=time.monotonic))
-    chosen = next(planner for planner in ladder.PLANNERS if planner.name == options.planner)
-    return explain_plan(problem, chosen(problem, budget))
+    return explain_plan(problem, _planner(options.planner)(problem, budget))
+
+
+def _planner(name: str) -> Callable[[Problem, Budget], Plan]:
+    if name == "greedy":
+        return Greedy()
+    # The others load the solver, which takes longer than a greedy answer: only where they are asked for.
+    from placement.planners import ladder
+
+    if name == "ladder":
+        return lambda problem, budget: ladder.plan(problem, budget, clock=time.monotonic)
+    return next(planner for planner in ladder.PLANNERS if planner.name == name)
 
 
 def _json(answer: dict[str, object]) -> str:
