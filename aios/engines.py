@@ -6,10 +6,12 @@ spec is refused before it is queued. ``run`` executes inside the attempt's super
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +22,8 @@ from aios.spec import WorkloadSpec
 from placement.model import Bundle, Demand, DemandId, Resources, TenantId, Topology
 
 GROUP = "aios.engines"
+EXTRA = "AIOS_EXTRA_ENGINES"
+"""Environment variable with further engines that are no entry points: ``module:Class``, commas between."""
 
 
 class Preempted(Exception):
@@ -153,6 +157,11 @@ def engines() -> Mapping[str, Engine]:
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         engine = entry.load()()
         assert isinstance(engine, Engine), f"{entry.value} is no engine"
+        found[engine.kind] = engine
+    for name in filter(None, os.environ.get(EXTRA, "").split(",")):
+        module, _, attribute = name.strip().partition(":")
+        engine = getattr(import_module(module), attribute)()
+        assert isinstance(engine, Engine), f"{EXTRA}: {name} is no engine"
         found[engine.kind] = engine
     return found
 
