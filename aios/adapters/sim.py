@@ -1,0 +1,342 @@
+"""The cluster on virtual time: nodes and attempts in memory, one seed, and every fault that is asked for.
+
+It starts nothing real and replaces the executor and nothing else. Like the real one it is level-triggered: what it
+shows is what is there. An attempt works one step per second; it saves its progress now and then, and when it is told
+to yield. What runs is kept by the cluster, not by the control plane, so a crash of the latter changes nothing here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from aios.kernel.actions import Action, Forget, Kill, Launch, Stop
+from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
+from aios.kernel.inputs import split
+from aios.kernel.ports import Observed, ObservedAttempt, ObservedNode, Phase
+from aios.kernel.queue import added, placed
+from placement.model import Node, NodeId, Resources
+
+Runtime = Callable[[Work], float]
+"""How long a workload runs from its beginning, in seconds."""
+
+UNKNOWN_S = 60.0
+
+
+def estimated(work: Work) -> float:
+    return UNKNOWN_S if work.estimate_s is None else work.estimate_s
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the simulated cluster is, in seconds."""
+
+    launch_s: float = 2.0
+    ready_s: float = 3.0
+    save_every_s: float = 10.0
+    yield_s: float = 1.0
+
+
+@dataclass(slots=True)
+class SimAttempt:
+    """What the cluster holds of one attempt."""
+
+    launch: Launch
+    phase: Phase = Phase.LAUNCHING
+    started_s: float = 0.0
+    saved: int = 0
+    uri: str = ""
+    outcome: Outcome | None = None
+    error: str = ""
+    artefacts: tuple[Artefact, ...] = ()
+    told: str = ""
+    deaf: bool = False  # ignores what it is told
+    fails_s: float | None = None  # after how long the user's code raises
+
+    @property
+    def key(self) -> tuple[WorkloadId, int]:
+        return self.launch.work.id, self.launch.attempt
+
+    @property
+    def holds(self) -> bool:
+        return self.phase not in (Phase.LAUNCHING, Phase.ENDED)
+
+
+@dataclass
+class Effects:
+    """What really happened, counted where it happens."""
+
+    n_started: int = 0
+    n_finished: dict[WorkloadId, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    """What must never be seen: two runs of one workload at once, a node that is overfilled, lost progress."""
+
+
+class SimExecutor:
+    """An executor whose clock is ``now_s`` and whose randomness is one seed.
+
+    Faults are methods (``kill_node``, ``lose_attempt``, ...), and ``at`` plans a call at a time. ``wait`` moves the
+    clock to the next thing that happens, at most by the timeout.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        seed: int = 0,
+        runtime: Runtime = estimated,
+        pace: Pace | None = None,
+    ) -> None:
+        self.nodes: dict[NodeId, Node] = {node.id: node for node in nodes}
+        self.foreign: dict[NodeId, Resources] = {}
+        self.attempts: dict[tuple[WorkloadId, int], SimAttempt] = {}
+        self.cut: set[NodeId] = set()
+        self.effects = Effects()
+        self.random = random.Random(seed)
+        self._runtime, self._pace = runtime, Pace() if pace is None else pace
+        self._now_s, self._woken = 0.0, False
+        self._order = count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    # -- the executor's port
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def wait(self, timeout_s: float) -> None:
+        """Move to the next thing that happens, but no further than the timeout; not at all when woken."""
+        if not self._woken:
+            until_s = self._now_s + timeout_s
+            if self._due and self._due[0][0] <= until_s:
+                until_s = self._due[0][0]
+            self.advance(until_s)
+        self._woken = False
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def observe(self) -> Observed:
+        nodes = tuple(
+            ObservedNode(self.nodes[id], str(id), self.foreign.get(id, Resources()))
+            for id in sorted(self.nodes)
+            if id not in self.cut
+        )
+        shown = (self.attempts[key] for key in sorted(self.attempts))
+        return Observed(nodes, tuple(self._seen(attempt) for attempt in shown if self._supervised(attempt.launch)))
+
+    def apply(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            self.do(action)
+
+    # -- time
+
+    def at(self, at_s: float, call: Callable[[], None]) -> None:
+        """Plan a call at a time that is not past."""
+        heapq.heappush(self._due, (max(at_s, self._now_s), next(self._order), call))
+
+    def next_s(self) -> float | None:
+        """Return when something happens next, None when nothing does."""
+        return self._due[0][0] if self._due else None
+
+    def advance(self, until_s: float) -> None:
+        """Let everything happen that is due by then."""
+        while self._due and self._due[0][0] <= until_s:
+            at_s, _, call = heapq.heappop(self._due)
+            self._now_s = max(self._now_s, at_s)
+            call()
+        if until_s != float("inf"):
+            self._now_s = max(self._now_s, until_s)
+
+    # -- actions
+
+    def do(self, action: Action) -> None:
+        """Do one action; a second time it does nothing new."""
+        match action:
+            case Launch():
+                self._launch(action)
+            case Stop():
+                self._stop(action)
+            case Kill():
+                self._kill((action.workload, action.attempt))
+            case Forget():
+                self._kill((action.workload, action.attempt))
+                self.attempts.pop((action.workload, action.attempt), None)
+
+    def _launch(self, launch: Launch) -> None:
+        key = (launch.work.id, launch.attempt)
+        if key in self.attempts or any(node not in self.nodes for node in launch.nodes):
+            return
+        self.attempts[key] = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint)
+        self.at(self._now_s + self._pace.launch_s, lambda: self._begin(key))
+
+    def _begin(self, key: tuple[WorkloadId, int]) -> None:
+        """Start a gang where all its bundles have room; else try again a little later, as a placement group does."""
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.phase is not Phase.LAUNCHING:
+            return
+        launch = attempt.launch
+        if not self._has_room(launch) or not self._reachable(launch):
+            self.at(self._now_s + 1.0, lambda: self._begin(key))
+            return
+        self._note_wrongs(attempt)
+        attempt.phase, attempt.started_s = Phase.RUNNING, self._now_s
+        self.effects.n_started += 1
+        if launch.work.service:
+            self.at(self._now_s + self._pace.ready_s, lambda: self._ready(key))
+            return
+        left_s = max(0.0, self._runtime(launch.work) - launch.step)
+        if attempt.fails_s is not None and attempt.fails_s < left_s:
+            self.at(self._now_s + attempt.fails_s, lambda: self._end(key, Outcome.FAILED, "ValueError: simulated"))
+        else:
+            self.at(self._now_s + left_s, lambda: self._end(key, Outcome.SUCCEEDED))
+        self.at(self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key))
+
+    def _stop(self, stop: Stop) -> None:
+        key = (stop.workload, stop.attempt)
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.told or attempt.phase is Phase.ENDED:
+            return
+        attempt.told = stop.why
+        if attempt.phase is not Phase.LAUNCHING:
+            attempt.phase = Phase.STOPPING
+        if not attempt.deaf:
+            self.at(self._now_s + self._pace.yield_s, lambda: self._yield(key))
+
+    def _yield(self, key: tuple[WorkloadId, int]) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is None or not self._reachable(attempt.launch):
+            return
+        if attempt.told == "preempt" and attempt.holds:
+            self._save(attempt)
+        self._end(key, Outcome.PREEMPTED if attempt.told == "preempt" else Outcome.STOPPED)
+
+    def _kill(self, key: tuple[WorkloadId, int]) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.phase is not Phase.ENDED and self._reachable(attempt.launch):
+            attempt.phase, attempt.outcome, attempt.error = Phase.ENDED, Outcome.LOST, "killed"
+
+    def _ready(self, key: tuple[WorkloadId, int]) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.phase is Phase.RUNNING:
+            attempt.phase = Phase.READY
+            url = f"http://sim/{attempt.launch.work.name}"
+            attempt.artefacts = (Artefact("endpoint", attempt.launch.work.name, url),)
+
+    def _end(self, key: tuple[WorkloadId, int], outcome: Outcome, error: str = "") -> None:
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.phase is Phase.ENDED:
+            return
+        attempt.phase, attempt.outcome, attempt.error = Phase.ENDED, outcome, error
+        if outcome is Outcome.SUCCEEDED:
+            work = attempt.launch.work
+            self.effects.n_finished[work.id] = self.effects.n_finished.get(work.id, 0) + 1
+            attempt.artefacts = tuple(_made(work, attempt.launch.attempt, ref) for _, ref in work.outputs)
+
+    # -- progress
+
+    def _save_regularly(self, key: tuple[WorkloadId, int]) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.phase is Phase.RUNNING:
+            self._save(attempt)
+            self.at(self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key))
+
+    def _save(self, attempt: SimAttempt) -> None:
+        step = attempt.launch.step + int(self._now_s - attempt.started_s)
+        if step > attempt.saved:
+            attempt.saved, attempt.uri = step, f"sim://{attempt.launch.work.id}/{attempt.launch.attempt}/{step}"
+
+    # -- faults
+
+    def kill_node(self, id: NodeId) -> None:
+        """A node dies: attempts with their first bundle there vanish, others stay without one of their workers."""
+        self.nodes.pop(id, None)
+        self.cut.discard(id)
+        for key in sorted(self.attempts):
+            if self.attempts[key].launch.nodes[0] == id:
+                del self.attempts[key]
+
+    def add_node(self, node: Node) -> None:
+        """A node joins, or comes back."""
+        self.nodes[node.id] = node
+        self.cut.discard(node.id)
+
+    def cut_node(self, id: NodeId) -> None:
+        """A node cannot be reached; what runs there goes on unseen until it is back."""
+        if id in self.nodes:
+            self.cut.add(id)
+
+    def mend_node(self, id: NodeId) -> None:
+        self.cut.discard(id)
+
+    def lose_attempt(self, id: WorkloadId) -> None:
+        """A supervisor dies with all its workers, and leaves no word."""
+        for key in sorted(self.attempts):
+            if key[0] == id and self.attempts[key].holds and self._reachable(self.attempts[key].launch):
+                del self.attempts[key]
+
+    def fail_attempt(self, id: WorkloadId, error: str = "ValueError: simulated") -> None:
+        """The user's code raises."""
+        for key in sorted(self.attempts):
+            if key[0] == id and self.attempts[key].holds and self._reachable(self.attempts[key].launch):
+                self._end(key, Outcome.FAILED, error)
+
+    # -- what is there
+
+    def _supervised(self, launch: Launch) -> bool:
+        return launch.nodes[0] not in self.cut
+
+    def _reachable(self, launch: Launch) -> bool:
+        return not self.cut.intersection(launch.nodes)
+
+    def _seen(self, attempt: SimAttempt) -> ObservedAttempt:
+        launch = attempt.launch
+        phase = Phase.STOPPING if attempt.told and attempt.phase is not Phase.ENDED else attempt.phase
+        return ObservedAttempt(
+            launch.work.id,
+            launch.attempt,
+            launch.fence,
+            phase,
+            launch.nodes if attempt.started_s else (),
+            attempt.uri,
+            attempt.saved,
+            attempt.outcome,
+            attempt.error,
+            {Outcome.SUCCEEDED: 0, Outcome.FAILED: 1}.get(attempt.outcome) if attempt.outcome else None,
+            attempt.artefacts,
+        )
+
+    def _has_room(self, launch: Launch) -> bool:
+        held = added(placed(a.launch.work.demand, a.launch.nodes) for a in self.attempts.values() if a.holds)
+        for id, amount in placed(launch.work.demand, launch.nodes).items():
+            free = self.nodes[id].resources - held.get(id, Resources()) if id in self.nodes else Resources()
+            if not amount.fits_in(free):
+                return False
+        return True
+
+    def _note_wrongs(self, attempt: SimAttempt) -> None:
+        """Note what must never be: two reachable runs of one workload, or a run that forgot its progress."""
+        id = attempt.launch.work.id
+        for key in sorted(self.attempts):
+            other = self.attempts[key]
+            if key[0] == id and other is not attempt and other.holds and self._reachable(other.launch):
+                self.effects.wrong.append(f"{id}: attempts {key[1]} and {attempt.launch.attempt} run at once")
+            if key[0] == id and other.launch.fence > attempt.launch.fence:
+                self.effects.wrong.append(f"{id}: attempt {attempt.launch.attempt} starts under an old fence")
+
+
+def _made(work: Work, attempt: int, reference: str) -> Artefact:
+    key, _ = split(reference)
+    scheme, _, name = key.partition("://")
+    return Artefact(scheme, name, f"sim://{work.id}/{attempt}/{name}")
+
+
+def without(observed: Observed, nodes: frozenset[NodeId], attempts: frozenset[WorkloadId]) -> Observed:
+    """Return what a cluster that answers in part would show."""
+    return replace(
+        observed,
+        nodes=tuple(seen for seen in observed.nodes if seen.node.id not in nodes),
+        attempts=tuple(seen for seen in observed.attempts if seen.workload not in attempts),
+        complete=False,
+    )

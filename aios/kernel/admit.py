@@ -1,0 +1,262 @@
+"""Requests: each is recorded whole, found to be there already, or refused with what to do about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aios.kernel.events import StopRequested, Submitted, TenantsApplied, Work, WorkloadId
+from aios.kernel.evolve import Fold
+from aios.kernel.inputs import is_versioned, split
+from aios.kernel.ports import Accepted, Answer, ApplyTenants, Asked, NewWork, Refused, Reply, StopWork, Submit
+from aios.kernel.queue import ancestors
+from aios.kernel.state import State
+from placement.model import ROOT, Demand, DemandId, Node, TenantId, total
+
+
+def admit(fold: Fold, now_s: float, asked: Sequence[Asked]) -> tuple[Answer, ...]:
+    """Record what is asked, in order, and return the replies."""
+    return tuple(Answer(one.id, _reply(fold, now_s, one.request)) for one in asked)
+
+
+def _reply(fold: Fold, now_s: float, request: Submit | StopWork | ApplyTenants) -> Reply:
+    match request:
+        case Submit():
+            return _submit(fold, now_s, request)
+        case StopWork():
+            return _stop(fold, now_s, request)
+        case ApplyTenants():
+            return _apply_tenants(fold, now_s, request)
+
+
+def _submit(fold: Fold, now_s: float, submit: Submit) -> Reply:
+    before = _same_key(fold.state, submit)
+    if before is not None:
+        return before
+    refused = _malformed(fold.state, submit)
+    if refused is not None:
+        return refused
+    ids: dict[str, WorkloadId] = {}
+    fresh: list[NewWork] = []
+    for work in submit.works:
+        found = _existing(fold.state, work)
+        if isinstance(found, Refused):
+            return found
+        if found is None:
+            fresh.append(work)
+            found = _new_id(fold.state, work.name, len(ids))
+        ids[work.name] = found
+    for work in fresh:
+        impossible = _impossible(fold.state, work, submit)
+        if impossible is not None:
+            return impossible
+    for work in _in_order(fresh):
+        fold.record(Submitted(now_s, _with_id(work, ids, now_s), submit.key))
+    return Accepted(tuple(ids[work.name] for work in submit.works), existing=not fresh)
+
+
+def _same_key(state: State, submit: Submit) -> Reply | None:
+    """Return the first answer again where the idempotency key is known."""
+    ids = state.keys.get(submit.key, ()) if submit.key else ()
+    if not ids:
+        return None
+    before = {state.workloads[id].work.name: state.workloads[id] for id in ids}
+    now = {work.name: work for work in submit.works}
+    if any(name not in now or now[name].content != workload.work.content for name, workload in before.items()):
+        what = ", ".join(sorted(before))
+        return Refused(
+            "name_taken",
+            f"idempotency key {submit.key!r} was used before, for {what} with other content",
+            "use a new key for new content",
+        )
+    found = {name: before[name].id if name in before else state.names.get(name) for name in now}
+    return Accepted(tuple(id for id in found.values() if id is not None), existing=True)
+
+
+def _malformed(state: State, submit: Submit) -> Refused | None:
+    names = [work.name for work in submit.works]
+    if not names:
+        return Refused("invalid_spec", "the submission holds no workload", "give at least one")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return Refused("invalid_spec", f"two workloads are named {twice[0]!r}", "give each a name of its own")
+    for work in submit.works:
+        if TenantId(work.tenant) not in state.tenants:
+            known = ", ".join(sorted(state.tenants)) or "none yet"
+            return Refused(
+                "unknown_tenant",
+                f"{work.name}: tenant {work.tenant!r} is not known",
+                f"known tenants: {known}; add one with `aios tenant apply`",
+            )
+        missing = [need for need in work.needs if need not in names]
+        if missing:
+            return Refused(
+                "invalid_spec",
+                f"{work.name} needs {missing[0]!r}, which is not in this submission",
+                f"one of: {', '.join(sorted(names))}",
+            )
+    stuck = _in_a_circle(submit.works)
+    if stuck:
+        return Refused("invalid_spec", f"{', '.join(stuck)} need each other", "break the circle")
+    return None
+
+
+def _in_a_circle(works: Sequence[NewWork]) -> list[str]:
+    done: set[str] = set()
+    waiting = list(works)
+    while True:
+        free = [work for work in waiting if done.issuperset(work.needs)]
+        if not free:
+            return sorted(work.name for work in waiting)
+        done.update(work.name for work in free)
+        waiting = [work for work in waiting if work.name not in done]
+        if not waiting:
+            return []
+
+
+def _in_order(works: Sequence[NewWork]) -> list[NewWork]:
+    """Return the works as given, but none before one of them that it needs."""
+    names, done = {work.name for work in works}, set[str]()
+    ordered: list[NewWork] = []
+    while len(ordered) < len(works):
+        for work in works:
+            if work.name not in done and done.issuperset(names.intersection(work.needs)):
+                ordered.append(work)
+                done.add(work.name)
+    return ordered
+
+
+def _existing(state: State, work: NewWork) -> WorkloadId | Refused | None:
+    """Return the workload that this already is, None where it is new."""
+    id = state.names.get(work.name)
+    if id is None:
+        return None
+    older = state.workloads[id]
+    if work.rerun and older.status.over:
+        return None
+    if older.work.content == work.content and older.work.tenant == work.tenant:
+        return id
+    how = "rerun it with --rerun" if older.status.over else f"stop it first (`aios stop {id}`)"
+    return Refused(
+        "name_taken",
+        f"{work.name!r} is taken by {id} ({older.status.value}) with other content",
+        f"choose another name, or {how}",
+    )
+
+
+def _impossible(state: State, work: NewWork, submit: Submit) -> Refused | None:
+    """Return why a workload could never start, as far as is known now."""
+    made = {split(reference)[0] for other in submit.works for _, reference in other.outputs}
+    for role, reference in work.inputs:
+        key, version = split(reference)
+        if not is_versioned(reference) or key in made:
+            continue
+        versions = state.versions.get(key, ())
+        if not versions:
+            kind = key.partition("://")[0]
+            known = ", ".join(sorted(name for name in state.versions if name.startswith(kind))) or "none yet"
+            return Refused("not_found", f"{work.name}: input {role!r}: there is no {reference}", f"there is: {known}")
+        if version not in ("", "latest") and all(str(v.version) != version.removeprefix("v") for v in versions):
+            return Refused(
+                "not_found",
+                f"{work.name}: input {role!r}: {key} has no version {version}",
+                f"versions: {', '.join(str(v.version) for v in versions)}",
+            )
+    return _too_large(work, list(state.nodes.values()))
+
+
+def _too_large(work: NewWork, nodes: list[Node]) -> Refused | None:
+    """Return why no nodes that were ever seen could hold a gang, without placing it."""
+    if not nodes:
+        return None
+    demand = work.demand
+    needed = demand.bundles[: demand.min_bundles]
+    for idx, bundle in enumerate(needed):
+        accepted = [node for node in nodes if bundle.selector.accepts(node)]
+        if not accepted:
+            return Refused(
+                "unsatisfiable",
+                f"{work.name}: no node has {bundle.selector} (bundle {idx})",
+                "see the nodes' labels with `aios status`",
+            )
+        if not any(bundle.resources.fits_in(node.resources) for node in accepted):
+            return Refused(
+                "unsatisfiable",
+                f"{work.name}: no node could ever hold bundle {idx} ({bundle.resources})",
+                "ask for less in one bundle, or add a larger node",
+            )
+    everything = total(node.resources for node in nodes)
+    wanted = demand.resources(len(needed))
+    if not wanted.fits_in(everything):
+        return Refused(
+            "unsatisfiable",
+            f"{work.name}: a gang of {len(needed)} asks for {wanted}, the cluster has {everything}",
+            "ask for fewer workers, or add nodes",
+        )
+    return None
+
+
+def _new_id(state: State, name: str, nth: int) -> WorkloadId:
+    sequence = state.version + nth
+    while True:
+        id = WorkloadId(f"{name}-{hashlib.sha256(f'{name}/{sequence}'.encode()).hexdigest()[:4]}")
+        if id not in state.workloads:
+            return id
+        sequence += 1
+
+
+def _with_id(work: NewWork, ids: dict[str, WorkloadId], now_s: float) -> Work:
+    id = ids[work.name]
+    runtime_s = work.demand.runtime_s if work.demand.runtime_s is not None else work.estimate_s
+    demand: Demand = replace(
+        work.demand, id=DemandId(id), tenant=TenantId(work.tenant), submitted_s=now_s, runtime_s=runtime_s
+    )
+    return Work(
+        id=id,
+        name=work.name,
+        kind=work.kind,
+        tenant=work.tenant,
+        priority=work.priority,
+        demand=replace(demand, priority=work.priority),
+        spec=work.spec,
+        content=work.content,
+        pipeline=work.pipeline,
+        needs=tuple(ids[need] for need in work.needs),
+        inputs=work.inputs,
+        outputs=work.outputs,
+        service=work.service,
+        max_retries=work.max_retries,
+        grace_s=work.grace_s,
+        estimate_s=work.estimate_s,
+        trace=work.trace,
+    )
+
+
+def _stop(fold: Fold, now_s: float, stop: StopWork) -> Reply:
+    workload = fold.state.workloads.get(stop.workload)
+    if workload is None:
+        return Refused("not_found", f"there is no workload {stop.workload!r}", "list them with `aios ps`")
+    asked_before = workload.status.over or workload.stop_requested_s is not None
+    if not asked_before:
+        fold.record(StopRequested(now_s, workload.id, stop.by))
+    return Accepted((workload.id,), existing=asked_before)
+
+
+def _apply_tenants(fold: Fold, now_s: float, apply: ApplyTenants) -> Reply:
+    known = dict(fold.state.tenants.items())
+    known.update({tenant.id: tenant for tenant in apply.tenants})
+    for tenant in apply.tenants:
+        if tenant.parent is not None and tenant.parent != ROOT and tenant.parent not in known:
+            return Refused(
+                "invalid_spec",
+                f"tenant {tenant.id}: its parent {tenant.parent!r} is not known",
+                f"known: {', '.join(sorted(known))}",
+            )
+        top = ancestors(known, tenant.id)[-1]
+        if known[top].parent not in (None, ROOT):
+            return Refused("invalid_spec", f"tenant {tenant.id} is above itself", "break the circle of parents")
+    changed = tuple(tenant for tenant in apply.tenants if fold.state.tenants.get(tenant.id) != tenant)
+    if changed:
+        fold.record(TenantsApplied(now_s, changed))
+    return Accepted(tuple(tenant.id for tenant in apply.tenants), existing=not changed)

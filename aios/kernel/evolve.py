@@ -1,0 +1,293 @@
+"""The fold: what each event does to what is believed, with no clock and no choice of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from immutables import Map
+
+from aios.kernel.events import (
+    AttemptEnded,
+    AttemptReady,
+    AttemptStarted,
+    CheckpointSaved,
+    EpochStarted,
+    Event,
+    Finished,
+    Granted,
+    NodeChanged,
+    Outcome,
+    PlacementDiffered,
+    PlanAdopted,
+    PreemptionOrdered,
+    Published,
+    Requeued,
+    StopRequested,
+    Submitted,
+    TenantsApplied,
+    Waits,
+    WorkloadId,
+)
+from aios.kernel.state import Attempt, State, Status, Workload
+
+PREEMPTED_BY = {
+    "priority": "PreemptedByPriority",
+    "reclaim": "Reclaimed",
+    "fairness": "PreemptedForFairness",
+    "node": "NodeDraining",
+    "resize": "Resized",
+}
+"""The reason that users read, by the cause that the planner gave."""
+
+
+def replay(events: Iterable[Event], state: State | None = None) -> State:
+    """Return the state after all the events."""
+    folded = State() if state is None else state
+    for event in events:
+        folded = evolve(event, folded)
+    return folded
+
+
+class Fold:
+    """A state and the events that led to it from where it began: what a turn writes on."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.events: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.state = evolve(event, self.state)
+        self.events.append(event)
+
+
+def evolve(event: Event, state: State) -> State:
+    """Return the state after one event; total: whatever an old log says, it folds."""
+    after = _apply(event, state)
+    return replace(after, version=state.version + 1)
+
+
+def _apply(event: Event, state: State) -> State:
+    match event:
+        case EpochStarted():
+            return replace(state, epoch=max(state.epoch, event.epoch))
+        case TenantsApplied():
+            tenants = state.tenants
+            for tenant in event.tenants:
+                tenants = tenants.set(tenant.id, tenant)
+            return replace(state, tenants=tenants)
+        case Submitted():
+            return _submitted(event, state)
+        case NodeChanged():
+            names = state.node_names.set(event.node.id, event.name or state.node_names.get(event.node.id, ""))
+            return replace(state, nodes=state.nodes.set(event.node.id, event.node), node_names=names)
+        case PlanAdopted():
+            return replace(state, plan=event, plan_id=max(state.plan_id, event.plan_id))
+        case Published():
+            key = f"{event.artefact.type}://{event.artefact.name}"
+            return replace(state, versions=state.versions.set(key, (*state.versions.get(key, ()), event)))
+        case Waits():
+            waits = state.waits.set(event.workload, event)
+            return _with(replace(state, waits=waits), event.workload, lambda w: _waits(event, w))
+        case Granted():
+            state = replace(state, fence=max(state.fence, event.fence), waits=_without(state, event.workload))
+            return _with(state, event.workload, lambda w: _granted(event, w))
+        case StopRequested():
+            return _with(state, event.workload, lambda w: _stop_requested(event, w))
+        case PreemptionOrdered():
+            return _with(state, event.workload, lambda w: _preemption_ordered(event, w))
+        case AttemptStarted():
+            return _with(state, event.workload, lambda w: _attempt_started(event, w))
+        case AttemptReady():
+            return _with(state, event.workload, lambda w: _attempt_ready(event, w))
+        case PlacementDiffered():
+            return _with(state, event.workload, lambda w: _edit(w, event.attempt, lambda a: _seen(a, event.actual)))
+        case CheckpointSaved():
+            return _with(state, event.workload, lambda w: _checkpoint_saved(event, w))
+        case AttemptEnded():
+            return _with(state, event.workload, lambda w: _attempt_ended(event, w))
+        case Requeued():
+            state = replace(state, waits=_without(state, event.workload))
+            return _with(state, event.workload, lambda w: _requeued(event, w))
+        case Finished():
+            live = tuple(id for id in state.live if id != event.workload)
+            state = replace(state, live=live, waits=_without(state, event.workload))
+            return _with(state, event.workload, lambda w: _finished(event, w))
+
+
+def _with(state: State, id: WorkloadId, change: Callable[[Workload], Workload]) -> State:
+    workload = state.workloads.get(id)
+    if workload is None:
+        return state
+    return replace(state, workloads=state.workloads.set(id, change(workload)))
+
+
+def _without(state: State, id: WorkloadId) -> Map[WorkloadId, Waits]:
+    return state.waits.delete(id) if id in state.waits else state.waits
+
+
+def _edit(workload: Workload, number: int, change: Callable[[Attempt], Attempt]) -> Workload:
+    attempts = tuple(change(a) if a.number == number else a for a in workload.attempts)
+    return replace(workload, attempts=attempts)
+
+
+def _submitted(event: Submitted, state: State) -> State:
+    work = event.work
+    workload = Workload(
+        work,
+        submitted_s=event.at_s,
+        queued_s=event.at_s,
+        reason="WaitingForPlan",
+        message="accepted; the next plan decides",
+    )
+    keys = state.keys
+    if event.key:
+        keys = keys.set(event.key, (*keys.get(event.key, ()), work.id))
+    return replace(
+        state,
+        workloads=state.workloads.set(work.id, workload),
+        live=(*state.live, work.id),
+        names=state.names.set(work.name, work.id),
+        keys=keys,
+    )
+
+
+def _waits(event: Waits, workload: Workload) -> Workload:
+    return replace(workload, reason=event.reason, message=event.detail, would_run_if=event.would_run_if)
+
+
+def _granted(event: Granted, workload: Workload) -> Workload:
+    attempt = Attempt(
+        event.attempt,
+        event.fence,
+        event.nodes,
+        granted_s=event.at_s,
+        plan_id=event.plan_id,
+        why=event.why,
+        resumed_step=workload.step,
+    )
+    return replace(
+        workload,
+        status=Status.STARTING,
+        reason="",
+        message=event.why,
+        would_run_if=(),
+        attempts=(*workload.attempts, attempt),
+        waited_s=workload.waited_s + event.at_s - workload.queued_s,
+        ready=False,
+    )
+
+
+def _stop_requested(event: StopRequested, workload: Workload) -> Workload:
+    workload = replace(workload, stop_requested_s=event.at_s, reason="StoppedByUser", message=_stopped_by(event.by))
+    current = workload.current
+    if current is None:
+        return workload
+    deadline_s = event.at_s + workload.work.grace_s
+    if current.deadline_s is not None:
+        deadline_s = min(deadline_s, current.deadline_s)
+    workload = _edit(workload, current.number, lambda a: replace(a, deadline_s=deadline_s))
+    return replace(workload, status=Status.STOPPING)
+
+
+def _stopped_by(by: str) -> str:
+    return f"{by} asked it to stop" if by else "it was asked to stop"
+
+
+def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workload:
+    def ordered(attempt: Attempt) -> Attempt:
+        deadline_s = event.deadline_s if attempt.deadline_s is None else min(event.deadline_s, attempt.deadline_s)
+        return replace(
+            attempt, preempted_for=event.beneficiaries, preempt_cause=event.cause or "plan", deadline_s=deadline_s
+        )
+
+    workload = _edit(workload, event.attempt, ordered)
+    for_whom = ", ".join(event.beneficiaries) or "the plan"
+    reason = PREEMPTED_BY.get(event.cause, "Preempted")
+    return replace(workload, status=Status.STOPPING, reason=reason, message=f"yields to {for_whom}")
+
+
+def _attempt_started(event: AttemptStarted, workload: Workload) -> Workload:
+    def started(attempt: Attempt) -> Attempt:
+        first_s = event.at_s if attempt.started_s is None else attempt.started_s
+        return replace(_seen(attempt, event.nodes), started_s=first_s)
+
+    workload = _edit(workload, event.attempt, started)
+    if workload.status is Status.STARTING:
+        workload = replace(workload, status=Status.RUNNING)
+    return workload
+
+
+def _seen(attempt: Attempt, nodes: tuple[str, ...]) -> Attempt:
+    return replace(attempt, actual=nodes) if nodes else attempt  # type: ignore[arg-type]  # NodeId is a str
+
+
+def _attempt_ready(event: AttemptReady, workload: Workload) -> Workload:
+    workload = _edit(workload, event.attempt, lambda a: replace(a, ready_s=event.at_s))
+    return replace(workload, ready=True, artefacts=event.artefacts)
+
+
+def _checkpoint_saved(event: CheckpointSaved, workload: Workload) -> Workload:
+    return replace(
+        workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s
+    )
+
+
+def _attempt_ended(event: AttemptEnded, workload: Workload) -> Workload:
+    def ended(attempt: Attempt) -> Attempt:
+        return replace(
+            _seen(attempt, event.nodes),
+            ended_s=event.at_s,
+            outcome=event.outcome,
+            error=event.error,
+            exit_code=event.exit_code,
+            metrics=event.metrics,
+        )
+
+    workload = _edit(workload, event.attempt, ended)
+    attempt = workload.attempt
+    ran_s = event.at_s - attempt.started_s if attempt is not None and attempt.started_s is not None else 0.0
+    return replace(
+        workload,
+        ran_s=workload.ran_s + ran_s,
+        failures=workload.failures + (event.outcome in (Outcome.FAILED, Outcome.LOST)),
+        ready=False,
+        artefacts=event.artefacts or workload.artefacts,
+        exit_code=event.exit_code,
+    )
+
+
+def _requeued(event: Requeued, workload: Workload) -> Workload:
+    attempt = workload.attempt
+    yielded = attempt is not None and attempt.outcome is Outcome.PREEMPTED
+    message = ""
+    if attempt is not None:
+        outcome = attempt.outcome.value if attempt.outcome is not None else "unknown"
+        message = f"attempt {attempt.number} ended ({outcome}){': ' + attempt.error if attempt.error else ''}"
+        if workload.step:
+            message += f"; it continues from step {workload.step}"
+    return replace(
+        workload,
+        status=Status.PREEMPTED if yielded else Status.QUEUED,
+        reason=event.why,
+        message=message,
+        queued_s=event.at_s,
+        not_before_s=event.not_before_s,
+    )
+
+
+def _finished(event: Finished, workload: Workload) -> Workload:
+    waited_s = workload.waited_s
+    if not workload.status.active:
+        waited_s += event.at_s - workload.queued_s
+    return replace(
+        workload,
+        status=Status(event.status),
+        reason=event.reason,
+        message=event.message,
+        would_run_if=(),
+        waited_s=waited_s,
+        finished_s=event.at_s,
+        exit_code=workload.exit_code if event.exit_code is None else event.exit_code,
+        ready=False,
+    )

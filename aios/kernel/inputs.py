@@ -1,0 +1,74 @@
+"""Which version of a dataset or model a workload reads, and the next number of what it makes."""
+
+from __future__ import annotations
+
+from aios.kernel.events import Artefact, Published, WorkloadId
+from aios.kernel.state import State, Workload
+
+SCHEMES = ("dataset", "model")
+"""Types of artefact that have versions."""
+
+
+def is_versioned(reference: str) -> bool:
+    return reference.partition("://")[0] in SCHEMES and "://" in reference
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Return a reference's key (``dataset://name``) and version, empty where it names none."""
+    key, _, version = reference.partition("@")
+    return key, version
+
+
+def resolve(state: State, workload: Workload, reference: str) -> Published | None:
+    """Return the version that a reference means for a workload, None where there is none.
+
+    A version that a workload it needs has made comes first, then the newest. Versions that came after the latest
+    attempt's grant are not seen, so that every look at one attempt gives the same answer.
+    """
+    key, wanted = split(reference)
+    attempt = workload.attempt
+    versions = state.versions.get(key, ())
+    if attempt is not None:
+        versions = tuple(v for v in versions if v.at_s <= attempt.granted_s)
+    if wanted and wanted != "latest":
+        return next((v for v in versions if str(v.version) == wanted.removeprefix("v")), None)
+    upstream = _upstream(state, workload)
+    return next((v for v in reversed(versions) if v.workload in upstream), versions[-1] if versions else None)
+
+
+def resolved(state: State, workload: Workload) -> tuple[tuple[str, str, str], ...]:
+    """Return a workload's inputs as (role, uri, meta JSON); what has no versions is passed on as it stands."""
+    found = []
+    for role, reference in workload.work.inputs:
+        version = resolve(state, workload, reference) if is_versioned(reference) else None
+        if version is None:
+            found.append((role, reference, "{}"))
+        else:
+            found.append((role, version.artefact.uri, version.artefact.meta))
+    return tuple(found)
+
+
+def names(state: State, workload: Workload) -> tuple[str, ...]:
+    """Return the exact versions that a workload read: its lineage."""
+    found = []
+    for _, reference in workload.work.inputs:
+        version = resolve(state, workload, reference) if is_versioned(reference) else None
+        found.append(reference if version is None else f"{split(reference)[0]}@{version.version}")
+    return tuple(found)
+
+
+def next_version(state: State, artefact: Artefact) -> int:
+    versions = state.versions.get(f"{artefact.type}://{artefact.name}", ())
+    return versions[-1].version + 1 if versions else 1
+
+
+def _upstream(state: State, workload: Workload) -> frozenset[WorkloadId]:
+    """Return all workloads that must have succeeded before this one."""
+    seen: set[WorkloadId] = set()
+    todo = list(workload.work.needs)
+    while todo:
+        id = todo.pop()
+        if id not in seen and id in state.workloads:
+            seen.add(id)
+            todo.extend(state.workloads[id].work.needs)
+    return frozenset(seen)

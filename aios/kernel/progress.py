@@ -1,0 +1,101 @@
+"""What moves without a planner: asked stops, failed needs, and nodes that were kept and are free now."""
+
+from __future__ import annotations
+
+from aios.kernel.events import Finished, Granted, Waits, WorkloadId
+from aios.kernel.evolve import Fold
+from aios.kernel.inputs import is_versioned, resolve
+from aios.kernel.ports import Observed
+from aios.kernel.queue import kept, live, unmet, yields
+from aios.kernel.room import Room
+from aios.kernel.state import State, Status, Workload
+from placement.model import NodeState
+
+
+def progress(fold: Fold, now_s: float, observed: Observed) -> None:
+    """Settle all that waits as far as is known, and grant what was kept."""
+    before = -1
+    while before != fold.state.version:
+        before = fold.state.version
+        for id in fold.state.live:
+            workload = fold.state.workloads[id]
+            if workload.current is None:
+                _settle(fold, now_s, workload)
+    _grant_kept(fold, now_s, observed)
+
+
+def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
+    """Return the workloads that still have to end for this one."""
+    found = []
+    for other in live(state):
+        attempt = other.current
+        if attempt is not None and yields(attempt) and id in attempt.preempted_for:
+            found.append(other.id)
+    return tuple(found)
+
+
+def grant(fold: Fold, now_s: float, id: WorkloadId, nodes: tuple[str, ...], plan_id: int, why: str) -> None:
+    """Record that the next attempt may run, under a new fence."""
+    number = len(fold.state.workloads[id].attempts) + 1
+    fold.record(Granted(now_s, id, number, fold.state.fence + 1, nodes, plan_id, why))  # type: ignore[arg-type]
+
+
+def wait(fold: Fold, waits: Waits) -> None:
+    """Record why a workload waits, where that is new."""
+    before = fold.state.waits.get(waits.workload)
+    now = (waits.reason, waits.detail, waits.would_run_if, waits.nodes)
+    if before is None or now != (before.reason, before.detail, before.would_run_if, before.nodes):
+        fold.record(waits)
+
+
+def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
+    state, id = fold.state, workload.id
+    if workload.stop_requested_s is not None:
+        fold.record(Finished(now_s, id, Status.STOPPED.value, "StoppedByUser", workload.message))
+        return
+    needs = unmet(state, workload)
+    dead = [need for need in needs if need not in state.workloads or state.workloads[need].status.over]
+    if dead:
+        how = state.workloads[dead[0]].status.value if dead[0] in state.workloads else "unknown"
+        message = f"it needs {dead[0]}, which is {how}"
+        fold.record(Finished(now_s, id, Status.FAILED.value, "DependencyFailed", message))
+    elif needs:
+        wait(fold, Waits(now_s, id, "DependencyPending", f"waits for {', '.join(needs)}"))
+    elif missing := _missing_input(state, workload):
+        message = f"input {missing} does not exist: nothing it needs has made it"
+        fold.record(Finished(now_s, id, Status.FAILED.value, "MissingInput", message))
+    elif workload.not_before_s > now_s:
+        number = len(workload.attempts) + 1
+        detail = f"{workload.message}; attempt {number} not before t={workload.not_before_s:g}"
+        if id not in state.waits:
+            wait(fold, Waits(now_s, id, "BackingOff", detail))
+
+
+def _missing_input(state: State, workload: Workload) -> str | None:
+    for _, reference in workload.work.inputs:
+        if is_versioned(reference) and resolve(state, workload, reference) is None:
+            return reference
+    return None
+
+
+def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
+    """Grant kept nodes once those who yield are gone; give them up where they can no longer be had."""
+    waiting = [workload.id for workload in live(fold.state) if kept(fold.state, workload.id)]
+    if not waiting:
+        return
+    room = Room(fold.state, observed)
+    for id in waiting:
+        waits = fold.state.waits[id]
+        demand = fold.state.workloads[id].work.demand
+        nodes_ready = all(
+            node in fold.state.nodes and fold.state.nodes[node].state is NodeState.READY for node in waits.nodes
+        )
+        if not nodes_ready:
+            wait(fold, Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))
+        elif yielding_for(fold.state, id):
+            continue
+        elif room.fits_now(demand, waits.nodes):
+            room.take(demand, waits.nodes)
+            grant(fold, now_s, id, waits.nodes, waits.plan_id, f"plan {waits.plan_id}: those who yielded are gone")
+        elif not room.will_fit(demand, waits.nodes):
+            wait(fold, Waits(now_s, id, "WaitingForPlan", "the nodes kept for it were filled by others"))

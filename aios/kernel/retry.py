@@ -1,0 +1,63 @@
+"""What follows when an attempt has ended: done, over, or again after a while."""
+
+from __future__ import annotations
+
+from aios.kernel.events import Finished, Outcome, Requeued
+from aios.kernel.evolve import PREEMPTED_BY
+from aios.kernel.state import Attempt, Status, Workload
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 300.0
+
+
+def after_end(workload: Workload, now_s: float) -> Requeued | Finished:
+    """Return what becomes of a workload whose latest attempt has ended.
+
+    Notes
+    -----
+    A failure of the user's code counts against ``max_retries``; a lost node or a preemption does not. The n-th
+    failure waits ``min(2^(n-1), 300)`` seconds; the first loss in a row does not wait.
+    """
+    attempt = workload.attempt
+    assert attempt is not None, f"{workload.id}: no attempt was made"
+    if attempt.outcome is Outcome.SUCCEEDED and not (workload.work.service and workload.stop_requested_s is not None):
+        return Finished(now_s, workload.id, Status.SUCCEEDED.value, exit_code=attempt.exit_code)
+    if workload.stop_requested_s is not None:
+        return Finished(now_s, workload.id, Status.STOPPED.value, "StoppedByUser", workload.message)
+    if attempt.outcome is Outcome.PREEMPTED:
+        return Requeued(now_s, workload.id, PREEMPTED_BY.get(attempt.preempt_cause, "Preempted"))
+    if attempt.outcome is Outcome.FAILED:
+        return _after_failure(workload, attempt, now_s)
+    n_lost = _lost_in_a_row(workload)
+    delay_s = 0.0 if n_lost <= 1 else backoff_s(n_lost - 1)
+    return Requeued(now_s, workload.id, "NodeLost", now_s + delay_s)
+
+
+def backoff_s(n_failures: int) -> float:
+    """Return how long the next try waits after ``n_failures`` of them."""
+    return float(min(FIRST_DELAY_S * 2.0 ** min(n_failures - 1, 30), LONGEST_DELAY_S))
+
+
+def n_failed(workload: Workload) -> int:
+    """Return how often the workload's own code failed."""
+    return sum(attempt.outcome is Outcome.FAILED for attempt in workload.attempts)
+
+
+def _after_failure(workload: Workload, attempt: Attempt, now_s: float) -> Requeued | Finished:
+    failed, allowed = n_failed(workload), workload.work.max_retries
+    if failed <= allowed:
+        return Requeued(now_s, workload.id, "UserCodeError", now_s + backoff_s(failed))
+    reason = "RetriesExhausted" if allowed else "UserCodeError"
+    message = attempt.error or f"it ended with exit code {attempt.exit_code}"
+    if allowed:
+        message = f"failed {failed} times, {allowed} retries were allowed; the last time: {message}"
+    return Finished(now_s, workload.id, Status.FAILED.value, reason, message, attempt.exit_code)
+
+
+def _lost_in_a_row(workload: Workload) -> int:
+    n = 0
+    for attempt in reversed(workload.attempts):
+        if attempt.outcome is not Outcome.LOST:
+            break
+        n += 1
+    return n

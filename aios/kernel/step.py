@@ -1,0 +1,88 @@
+"""One turn of the kernel: answer, notice, move on, adopt, reconcile, ask. Pure: the same input gives the same turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aios.kernel.actions import Action
+from aios.kernel.admit import admit
+from aios.kernel.adopt import Judge, adopt
+from aios.kernel.events import Event
+from aios.kernel.evolve import Fold
+from aios.kernel.notice import notice
+from aios.kernel.ports import Answer, Asked, Observed
+from aios.kernel.progress import progress
+from aios.kernel.queue import Ask, Proposed, ask, live
+from aios.kernel.reconcile import reconcile
+from aios.kernel.state import State
+from placement.model import Plan, Policy, Problem
+
+POLICY = Policy()
+
+
+def violations(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn brought.
+
+    Attributes
+    ----------
+    events : tuple of Event
+        To be made durable before anything else is done with the turn.
+    ask : Ask or None
+        The question whose answer would help now; the shell does not ask the same one twice.
+    settled : bool
+        ``ask`` is what the adopted plan leaves open: no new answer is to be had.
+    wake_s : float or None
+        When something falls due by itself: a back-off or a grace that ends.
+    """
+
+    state: State
+    events: tuple[Event, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    actions: tuple[Action, ...] = ()
+    ask: Ask | None = None
+    settled: bool = False
+    wake_s: float | None = None
+
+
+def step(
+    state: State,
+    now_s: float,
+    asked: Sequence[Asked],
+    observed: Observed,
+    plan: Proposed | None = None,
+    *,
+    policy: Policy = POLICY,
+    judge: Judge = violations,
+) -> Turn:
+    """Return what follows from a state and everything new."""
+    fold = Fold(state)
+    notice(fold, now_s, observed)
+    answers = admit(fold, now_s, asked)
+    progress(fold, now_s, observed)
+    settled = plan is not None and adopt(fold, now_s, observed, plan, policy, judge)
+    return Turn(
+        fold.state,
+        tuple(fold.events),
+        answers,
+        reconcile(fold.state, now_s, observed),
+        ask(fold.state, now_s, observed, policy),
+        settled,
+        _wake_s(fold.state, now_s),
+    )
+
+
+def _wake_s(state: State, now_s: float) -> float | None:
+    due: list[float] = []
+    for workload in live(state):
+        attempt = workload.current
+        if attempt is not None and attempt.deadline_s is not None and attempt.deadline_s > now_s:
+            due.append(attempt.deadline_s)
+        if attempt is None and workload.not_before_s > now_s:
+            due.append(workload.not_before_s)
+    return min(due, default=None)

@@ -1,0 +1,207 @@
+"""A whole run on virtual time: the production loop, kernel and planner over a simulated cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aios.adapters.sim import Pace, Runtime, SimExecutor, estimated
+from aios.control.loop import Listener, Loop
+from aios.control.planning import InlinePlanning, PlannerFunction
+from aios.kernel.events import Event, PlanAdopted, PreemptionOrdered
+from aios.kernel.ports import ApplyTenants, Log, Refused, Submit
+from aios.kernel.queue import added, placed
+from aios.kernel.state import State, Status, Workload
+from aios.kernel.step import POLICY
+from aios.store.memory import MemoryLog
+from placement.model import Node, Policy, Resources, Tenant, total
+from placement.planners.base import Budget
+
+LONGEST_S = 30 * 86400.0
+LONG_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A submission and when it comes."""
+
+    at_s: float
+    submit: Submit
+
+
+@dataclass(frozen=True, slots=True)
+class SimRow:
+    """What became of one workload."""
+
+    id: str
+    name: str
+    tenant: str
+    priority: int
+    kind: str
+    status: str
+    reason: str
+    message: str
+    submitted_s: float
+    started_s: float | None
+    finished_s: float | None
+    waited_s: float
+    ran_s: float
+    attempts: int
+    planned: tuple[str, ...]
+    actual: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimTenant:
+    """A tenant's mean dominant share of the cluster over the run, and what the last plan entitled it to."""
+
+    tenant: str
+    entitled: float | None
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class SimReport:
+    """What a simulated run came to; ``refused`` are submissions that were not accepted."""
+
+    rows: tuple[SimRow, ...]
+    tenants: tuple[SimTenant, ...]
+    makespan_s: float
+    turns: int
+    plans: int
+    plans_by_status: Mapping[str, int]
+    preemptions: int
+    refused: tuple[str, ...] = ()
+    events: tuple[Event, ...] = field(default=(), repr=False)
+
+
+def simulate(
+    arrivals: Sequence[Arrival],
+    nodes: Sequence[Node],
+    tenants: Sequence[Tenant],
+    planner: PlannerFunction,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    policy: Policy = POLICY,
+    runtime: Runtime = estimated,
+    pace: Pace | None = None,
+    solve_s: float = 0.0,
+    until_s: float = LONGEST_S,
+    listener: Listener | None = None,
+) -> SimReport:
+    """Run submissions to their end, or until nothing more can happen.
+
+    Parameters
+    ----------
+    planner : (Problem, Budget) -> Plan
+        The one that production uses.
+    solve_s : float
+        How long each solve takes on virtual time.
+    until_s : float
+        Where to stop at the latest, on virtual time.
+    """
+    executor = SimExecutor(nodes, seed, runtime, pace)
+    log = MemoryLog()
+    loop = Loop(log, executor, InlinePlanning(planner, budget, solve_s), policy=policy, poll_s=LONG_S)
+    if listener is not None:
+        loop.on_events(listener)
+    loop.start()
+    refused: list[str] = []
+    loop.submit(ApplyTenants(tuple(tenants)))
+    for arrival in arrivals:
+        executor.at(arrival.at_s, lambda submit=arrival.submit: _hand_in(loop, submit, refused))  # type: ignore[misc]
+    turns = run_until_quiet(loop, executor, until_s)
+    return _report(loop.state, log, turns, tuple(refused))
+
+
+def run_until_quiet(loop: Loop, executor: SimExecutor, until_s: float = LONGEST_S) -> int:
+    """Turn until nothing more happens by itself; return the number of turns."""
+    turns = 0
+    while executor.now_s() <= until_s and not loop.stopped:
+        turn = loop.turn()
+        turns += 1
+        idle_s = loop.idle_s(turn)
+        quiet = turn is not None and not turn.events and not turn.actions and idle_s >= LONG_S
+        if quiet and executor.next_s() is None:
+            break
+        executor.wait(idle_s)
+    return turns
+
+
+def _hand_in(loop: Loop, submit: Submit, refused: list[str]) -> None:
+    def answered(reply: object) -> None:
+        if isinstance(reply, Refused):
+            refused.append(f"{', '.join(work.name for work in submit.works)}: {reply.message}; {reply.hint}")
+
+    loop.submit(submit).add_done_callback(lambda future: answered(future.result()))
+
+
+def _report(state: State, log: Log, turns: int, refused: tuple[str, ...]) -> SimReport:
+    events = tuple(event for _, event in log.read())
+    plans = [event for event in events if isinstance(event, PlanAdopted)]
+    by_status: dict[str, int] = {}
+    for plan in plans:
+        by_status[plan.status] = by_status.get(plan.status, 0) + 1
+    workloads = sorted(state.workloads.values(), key=lambda workload: (workload.submitted_s, workload.id))
+    makespan_s = max((end_s for w in workloads if (end_s := _end_s(w)) is not None), default=0.0)
+    return SimReport(
+        rows=tuple(_row(workload) for workload in workloads),
+        tenants=_shares(state, plans[-1] if plans else None, makespan_s),
+        makespan_s=makespan_s,
+        turns=turns,
+        plans=len(plans),
+        plans_by_status=dict(sorted(by_status.items())),
+        preemptions=sum(isinstance(event, PreemptionOrdered) for event in events),
+        refused=refused,
+        events=events,
+    )
+
+
+def _end_s(workload: Workload) -> float | None:
+    attempt = workload.attempt
+    return workload.finished_s if workload.finished_s is not None else attempt.ready_s if attempt else None
+
+
+def _row(workload: Workload) -> SimRow:
+    work, attempt = workload.work, workload.attempt
+    return SimRow(
+        id=work.id,
+        name=work.name,
+        tenant=work.tenant,
+        priority=work.priority,
+        kind=work.kind,
+        status="READY" if workload.ready and workload.status is Status.RUNNING else workload.status.value,
+        reason=workload.reason,
+        message=workload.message,
+        submitted_s=workload.submitted_s,
+        started_s=workload.attempts[0].started_s if workload.attempts else None,
+        finished_s=workload.finished_s,
+        waited_s=workload.waited_s,
+        ran_s=workload.ran_s,
+        attempts=len(workload.attempts),
+        planned=tuple(attempt.nodes) if attempt else (),
+        actual=tuple(attempt.actual) if attempt else (),
+    )
+
+
+def _shares(state: State, plan: PlanAdopted | None, makespan_s: float) -> tuple[SimTenant, ...]:
+    """Return each tenant's dominant share, averaged over the run."""
+    size = total(node.resources for node in state.nodes.values())
+    entitled = {tenant: share for tenant, share, _ in plan.shares} if plan is not None else {}
+    held: dict[str, dict[str, float]] = {}
+    for workload in state.workloads.values():
+        by_name = held.setdefault(workload.work.tenant, {})
+        for attempt in workload.attempts:
+            end_s = makespan_s if attempt.ended_s is None else attempt.ended_s
+            amounts = total(added([placed(workload.work.demand, attempt.nodes)]).values())
+            for name, amount in amounts.items():
+                by_name[name] = by_name.get(name, 0.0) + amount * max(0.0, end_s - attempt.granted_s)
+    return tuple(
+        SimTenant(id, entitled.get(id), _dominant(held.get(id, {}), size, makespan_s)) for id in sorted(state.tenants)
+    )
+
+
+def _dominant(held: Mapping[str, float], size: Resources, makespan_s: float) -> float:
+    shares = [amount / (size.get(name) * makespan_s) for name, amount in held.items() if size.get(name) and makespan_s]
+    return max(shares, default=0.0)
