@@ -1,0 +1,1 @@
+"""The exact planner: one CP-SAT programme for the whole cluster."""

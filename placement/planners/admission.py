@@ -1,0 +1,242 @@
+"""Admission in the order of the laws: who starts, who yields, who keeps a claim.
+
+Theory of operation. Tenants take turns (``order``); the one whose turn it is offers its first undecided demand. It is
+placed on what is idle if its limits allow it, or else by displacing others (``rules``), or else it is blocked and
+keeps its claim (``claims``). Elastic work first starts with its minimum and then grows by one bundle at a turn. How a
+demand is fitted, and which victims make room for it, is the fitter's matter: greedy guesses, CP-SAT proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from placement.model import Cause, Demand, DemandId, NodeId, Problem, Running, TenantId
+from placement.planners import claims
+from placement.planners.claims import Claim
+from placement.planners.fitting import place, shape
+from placement.planners.order import Step, guaranteed, next_step
+from placement.planners.state import State, Victim
+from placement.planners.tree import Tree, Vector
+
+MOST_CLAIMS = 12
+"""Blocked demands that keep a claim; those behind them wait without one, so that a long queue stays cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Nodes for a demand's bundles, for other newcomers that had to move, and the victims in order of going."""
+
+    nodes: tuple[NodeId, ...]
+    moved: Mapping[DemandId, tuple[NodeId, ...]] = field(default_factory=dict)
+    victims: tuple[tuple[Victim, Cause], ...] = ()
+
+
+class Fitter(Protocol):
+    """Finds room for the first ``n`` bundles of a demand; bundles it already has stay where they are."""
+
+    def on_idle(self, state: State, demand: Demand, n: int) -> Fit | None: ...
+
+    def by_displacing(self, state: State, demand: Demand, n: int) -> Fit | None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What admission decided; ``displaced`` in the order of going."""
+
+    state: State
+    displaced: list[tuple[DemandId, Cause, DemandId]] = field(default_factory=list)
+    blocked: dict[DemandId, Claim | None] = field(default_factory=dict)
+
+
+def admit(problem: Problem, tree: Tree, fitter: Fitter) -> Outcome:
+    """Decide every pending demand, then give what is left idle to elastic work."""
+    return _Admission(problem, tree, fitter).run()
+
+
+class _Admission:
+    def __init__(self, problem: Problem, tree: Tree, fitter: Fitter) -> None:
+        self.problem, self.tree, self.fitter = problem, tree, fitter
+        self.outcome = Outcome(State(problem, tree))
+        self.arrival = {d.id: (d.submitted_s, i) for i, d in enumerate(problem.pending)}
+        self.undecided: dict[DemandId, Demand] = {d.id: d for d in problem.pending}
+        self.growing: dict[DemandId, Demand] = {
+            r.demand.id: r.demand for r in problem.running if len(r.nodes) < len(r.demand.bundles)
+        }
+        self.hopeless: set[object] = set()
+
+    @property
+    def state(self) -> State:
+        return self.outcome.state
+
+    def run(self) -> Outcome:
+        while heads := self._heads():
+            step = next_step(self.state, heads)
+            fit = self._grow(step) if step.grows else self._start(step)
+            if fit is not None:
+                self._adopt(step, fit)
+            elif step.grows:
+                del self.growing[step.demand.id]
+            else:
+                self._block(step.demand)
+        return self.outcome
+
+    def _heads(self) -> list[Step]:
+        """Return each tenant's first step."""
+        heads: dict[TenantId, Step] = {}
+        for step in self._steps():
+            head = heads.get(step.demand.tenant)
+            if head is None or step.rank < head.rank:
+                heads[step.demand.tenant] = step
+        return list(heads.values())
+
+    def _steps(self) -> Iterable[Step]:
+        for demand in self.undecided.values():
+            yield Step(demand, self.arrival[demand.id], tuple(claims.asked(demand).items()))
+        for demand in self.growing.values():
+            bundle = demand.bundles[len(self._held(demand))]
+            arrival = self.arrival.get(demand.id, (demand.submitted_s, -1))
+            yield Step(demand, arrival, bundle.resources.entries, grows=True)
+
+    def _held(self, demand: Demand) -> tuple[NodeId, ...]:
+        """Return the nodes that a newcomer or running work has now."""
+        if demand.id in self.state.granted:
+            return self.state.granted[demand.id][1]
+        return self.state.alive[demand.id].nodes
+
+    def _start(self, step: Step) -> Fit | None:
+        demand = step.demand
+        if self._likeness(demand) in self.hopeless:
+            return None
+        n, more = demand.min_bundles, claims.asked(demand)
+        claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, more, c)]
+        idle: Fit | None = None
+        if self._allowed(demand, more):
+            idle = self._undelaying(demand, self.fitter.on_idle(self.state, demand, n), claims_ahead)
+            if idle is None and claims_ahead:
+                idle = self._beside(demand, n, claims_ahead)
+        return idle or self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
+
+    def _grow(self, step: Step) -> Fit | None:
+        demand, n = step.demand, len(self._held(step.demand)) + 1
+        claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, step.amounts, c)]
+        if self._allowed(demand, step.amounts):
+            held = self._held(demand)
+            nodes = place(self.state.rooms, self.tree.capacity, demand, n, held)
+            fit = self._undelaying(demand, None if nodes is None else Fit(held + nodes), claims_ahead)
+            if fit is not None:
+                return fit
+        if demand.id not in self.state.granted:
+            return None
+        return self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
+
+    def _allowed(self, demand: Demand, more: Vector) -> bool:
+        use = self.state.use_with(demand.tenant, more)
+        return self.tree.refusal(demand.tenant, use, more) is None
+
+    # -- law 8 ---------------------------------------------------------------------------------------------------
+
+    def _claims(self) -> list[Claim]:
+        return [claim for claim in self.outcome.blocked.values() if claim is not None]
+
+    def _may_pass_freely(self, demand: Demand, more: Vector, claim: Claim) -> bool:
+        """Return whether a guarantee of another tenant's lets the demand pass, whatever the claim."""
+        mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
+        return bool(mine) and guaranteed(self.state, mine[-1], more)
+
+    def _undelaying(self, demand: Demand, fit: Fit | None, claims_ahead: Sequence[Claim]) -> Fit | None:
+        """Return the fit if no claim is delayed by it, or could be made good by displacing the passer."""
+        if fit is None or not claims_ahead:
+            return fit
+        granted = self.state.copy()
+        _apply(granted, demand, fit)
+        for claim in claims_ahead:
+            if claims.could_displace(claim, demand, fit.nodes, self.problem.now_s):
+                continue
+            if claims.delays(claim, granted, demand):
+                return None
+        return fit
+
+    def _beside(self, demand: Demand, n: int, claims_ahead: Sequence[Claim]) -> Fit | None:
+        """Try to place the demand beside what the claims will need."""
+        for claim in claims_ahead:
+            nodes = place(claims.leave_room(self.state, claim), self.tree.capacity, demand, n)
+            if nodes is not None:
+                trial = self.state.copy()
+                trial.hold(demand, nodes)
+                if all(room.sound() for room in trial.rooms.values()):
+                    fit = self._undelaying(demand, Fit(nodes), claims_ahead)
+                    if fit is not None:
+                        return fit
+        return None
+
+    # -- what follows from a decision ----------------------------------------------------------------------------
+
+    def _adopt(self, step: Step, fit: Fit) -> None:
+        demand = step.demand
+        _apply(self.state, demand, fit)
+        for victim, cause in fit.victims:
+            self.outcome.displaced.append((victim.id, cause, demand.id))
+            self.growing.pop(victim.id, None)
+        self.undecided.pop(demand.id, None)
+        self.growing.pop(demand.id, None)
+        if len(self._held(demand)) < len(demand.bundles):
+            self.growing[demand.id] = demand
+        if fit.victims:
+            self._reconsider()
+        else:
+            self._renew_claims()
+
+    def _reconsider(self) -> None:
+        """Victims may have left more than was needed: whoever was blocked is asked again."""
+        for demand_id in self.outcome.blocked:
+            self.undecided[demand_id] = next(d for d in self.problem.pending if d.id == demand_id)
+        self.outcome.blocked.clear()
+        self.hopeless.clear()
+
+    def _renew_claims(self) -> None:
+        for demand_id, claim in self.outcome.blocked.items():
+            if claim is not None:
+                self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand) or claim
+
+    def _block(self, demand: Demand) -> None:
+        del self.undecided[demand.id]
+        known = self._likeness(demand) in self.hopeless
+        self.hopeless.add(self._likeness(demand))
+        claim = None if known or len(self._claims()) >= MOST_CLAIMS else claims.claim(self.state, demand)
+        self.outcome.blocked[demand.id] = claim
+
+    @staticmethod
+    def _likeness(demand: Demand) -> object:
+        """Return what makes two demands equal for admission: where one is blocked, so is the other after it."""
+        bundles = shape(demand.bundles[: demand.min_bundles])
+        known = (demand.priority, demand.topology, demand.runtime_s, demand.preemptible, demand.submitted_s)
+        return demand.tenant, bundles, known
+
+
+def _apply(state: State, demand: Demand, fit: Fit) -> None:
+    """Carry a fit out."""
+    state.displace(victim for victim, _ in fit.victims)
+    for other in fit.moved:
+        moved = state.granted[other][0]
+        state.revoke(other)
+        state.granted[other] = (moved, ())
+    for other, nodes in fit.moved.items():
+        state.grant(state.granted[other][0], nodes)
+    if demand.id in state.alive:
+        state.extend(demand.id, fit.nodes[len(state.alive[demand.id].nodes) :])
+    else:
+        state.grant(demand, fit.nodes)
+
+
+def displaced_victims(problem: Problem, state: State) -> list[Victim]:
+    """Return what a state has displaced, as victims of the work that ran at first."""
+    out: list[Victim] = []
+    for running in problem.running:
+        now: Running | None = state.alive.get(running.demand.id)
+        if now is None:
+            out.append(Victim(running))
+        elif len(now.nodes) < len(running.nodes):
+            out.append(Victim(running, len(now.nodes)))
+    return out

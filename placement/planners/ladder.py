@@ -1,0 +1,75 @@
+"""The ladder of planners: the best answer that passes the judge, and never a worse one than greedy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from placement.check import violations
+from placement.inuse import used_shares
+from placement.model import Plan, Problem, Share, SolveStats, TenantId
+from placement.planners.base import Budget, Planner
+from placement.planners.greedy import Greedy
+from placement.score import Score, score
+from placement.shares import entitlements
+
+PLANNERS: tuple[Planner, ...] = (Greedy(),)
+"""Every planner, the best first; the last one always answers."""
+
+
+def plan(
+    problem: Problem,
+    budget: Budget = Budget(),  # noqa: B008  # frozen
+    clock: Callable[[], float] = lambda: 0.0,
+    planners: Sequence[Planner] = PLANNERS,
+) -> Plan:
+    """Return the best plan by score of those that pass the judge, with shares and the way it was reached.
+
+    Parameters
+    ----------
+    problem, budget
+        The question, and how long each planner may think.
+    clock : callable
+        Seconds, for the time that the answer states; nothing else depends on it.
+    planners : sequence of Planner
+        The last one answers even where the judge objects, and its answer says so.
+    """
+    began, fallbacks, entitled = clock(), list[str](), entitlements(problem)
+    best: tuple[Score, Plan] | None = None
+    for planner in reversed(planners):
+        try:
+            proposed = planner(problem, budget)
+        except Exception as error:  # a planner's fault must not stop the cluster: the next rung answers
+            fallbacks.append(f"{planner.name}: {type(error).__name__}: {error}")
+            continue
+        broken = violations(problem, proposed)
+        if broken:
+            fallbacks.append(f"{planner.name}: {broken[0]}")
+            if best is not None:
+                continue
+        value = score(problem, proposed, entitled)
+        if best is None or value >= best[0]:
+            best = value, proposed
+        else:
+            fallbacks.append(f"{planner.name}: no better than {best[1].stats.planner}")
+    if best is None:
+        raise RuntimeError(f"no planner answered ({'; '.join(fallbacks)}): report this problem")
+    return _with_stats(problem, entitled, *best, tuple(fallbacks), clock() - began)
+
+
+def _with_stats(
+    problem: Problem,
+    entitled: Mapping[TenantId, float],
+    value: Score,
+    chosen: Plan,
+    fallbacks: tuple[str, ...],
+    wall_s: float,
+) -> Plan:
+    used = used_shares(problem, chosen)
+    shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
+    stats = chosen.stats
+    if stats.planner == Greedy.name:
+        stats = SolveStats(objective=value.total, bound=value.total)
+    return replace(
+        chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks)
+    )

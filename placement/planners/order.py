@@ -1,0 +1,60 @@
+"""Whose turn it is: a tournament up the tenant tree, guarantees first, then the lowest share, then who came first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from placement.model import ROOT, Demand, TenantId
+from placement.planners.state import State
+from placement.planners.tree import Vector, add
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing a tenant may ask for next: a demand's start, or one more bundle of an elastic one."""
+
+    demand: Demand
+    arrival: tuple[float, int]
+    more: tuple[tuple[str, int], ...]
+    grows: bool = False
+
+    @property
+    def amounts(self) -> Vector:
+        return dict(self.more)
+
+    @property
+    def rank(self) -> tuple[int, bool, tuple[float, int]]:
+        """Return the order inside a tenant: the more important, starts before growth, first come first served."""
+        return -self.demand.priority, self.grows, self.arrival
+
+
+def guaranteed(state: State, tenant: TenantId, more: Vector) -> bool:
+    """Return whether the tenant's use stays within its guarantee with these amounts."""
+    use = dict(state.use[tenant])
+    add(use, more)
+    return state.tree.within(tenant, use, more)
+
+
+def next_step(state: State, heads: Sequence[Step]) -> Step:
+    """Return the step whose turn it is among the first ones of each tenant (laws 3, 6 and 8)."""
+    own: dict[TenantId, Step] = {head.demand.tenant: head for head in heads}
+    winner = _winner(state, ROOT, own)
+    assert winner is not None, "next_step wants at least one head"
+    return winner
+
+
+def _winner(state: State, node: TenantId, own: dict[TenantId, Step]) -> Step | None:
+    rivals: list[tuple[tuple[object, ...], Step]] = []
+    if node in own:
+        rivals.append((_key(state, node, own[node]), own[node]))
+    for child in state.tree.children[node]:
+        winner = _winner(state, child, own)
+        if winner is not None:
+            rivals.append((_key(state, child, winner), winner))
+    return min(rivals, key=lambda pair: pair[0])[1] if rivals else None
+
+
+def _key(state: State, tenant: TenantId, step: Step) -> tuple[object, ...]:
+    borrows = not guaranteed(state, tenant, step.amounts)
+    return borrows, step.grows, state.tree.share(tenant, state.use[tenant]), step.arrival
