@@ -1,0 +1,130 @@
+"""Routes of tenants, datasets, models, endpoints and packages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from aios.api import intake
+from aios.api.answers import DOCUMENTS, answer, shows, takes
+from aios.api.body import JsonBody
+from aios.api.overview import tenant_views
+from aios.api.present import artefact_view, published_view
+from aios.api.service import Service
+from aios.api.workloads import documents_of
+from aios.errors import InvalidSpec
+from aios.kernel.state import State
+from aios.views import ArtefactList, ArtefactView, PackageView, TenantList
+
+_SHA = re.compile(r"[0-9a-f]{64}")
+_PIECE = 2**20
+
+
+def routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/tenants", tags=["tenants"], **shows(TenantList))
+    def list_tenants() -> Response:
+        """Tenants, what they hold, and their shares under the plan in force."""
+        return answer(TenantList(tenant_views(service.state())))
+
+    example = {"documents": [{"kind": "tenant", "name": "vision", "weight": 2, "quota": {"CPU": 4}}]}
+
+    @router.put("/tenants", tags=["tenants"], **shows(TenantList, openapi_extra=takes(DOCUMENTS, example)))
+    def apply_tenants(body: JsonBody) -> Response:
+        """Add or change tenants; others stay."""
+        documents, _ = documents_of(body)
+        names = set(intake.apply_tenants(service, documents))
+        return answer(TenantList(tuple(v for v in tenant_views(service.state()) if v.name in names)))
+
+    @router.get("/datasets", tags=["catalogue"], **shows(ArtefactList))
+    def datasets() -> Response:
+        """Every dataset version, with what it was made from."""
+        return answer(ArtefactList(_versions(service.state(), "dataset")))
+
+    @router.get("/models", tags=["catalogue"], **shows(ArtefactList))
+    def models() -> Response:
+        """Every model version, with what it was made from."""
+        return answer(ArtefactList(_versions(service.state(), "model")))
+
+    @router.get("/endpoints", tags=["catalogue"], **shows(ArtefactList))
+    def endpoints() -> Response:
+        """Endpoints of services that answer now."""
+        return answer(ArtefactList(_endpoints(service.state())))
+
+    @router.put("/packages/{digest}", tags=["packages"], **shows(PackageView))
+    async def put_package(digest: str, request: Request) -> Response:
+        """Store a zip file under its SHA-256; the content is checked against it."""
+        if not _SHA.fullmatch(digest):
+            raise InvalidSpec("a package is named by its SHA-256: 64 of 0-9 and a-f", hint="sha256sum FILE")
+        folder = service.storage / "packages"
+        path = folder / f"{digest}.zip"
+        if await run_in_threadpool(path.exists):
+            return answer(PackageView(f"package://{digest}", (await run_in_threadpool(path.stat)).st_size, True))
+        size = await _store(request, digest, path)
+        return answer(PackageView(f"package://{digest}", size), 201)
+
+    @router.get("/packages/{digest}", tags=["packages"], **shows(PackageView))
+    def has_package(digest: str) -> Response:
+        """Whether a package is there already."""
+        path = service.storage / "packages" / f"{digest}.zip"
+        if not _SHA.fullmatch(digest) or not path.is_file():
+            return Response(status_code=404)
+        return answer(PackageView(f"package://{digest}", path.stat().st_size, True))
+
+    return router
+
+
+async def _store(request: Request, digest: str, path: Path) -> int:
+    """Write the body beside its place and move it there whole, durable and checked."""
+    await run_in_threadpool(path.parent.mkdir, parents=True, exist_ok=True)
+    fd, name = await run_in_threadpool(tempfile.mkstemp, ".part", "", path.parent)
+    part, sha, size, buffer = Path(name), hashlib.sha256(), 0, bytearray()
+
+    def flush() -> None:
+        sha.update(buffer)
+        with open(fd, "ab", closefd=False) as file:
+            file.write(buffer)
+        buffer.clear()
+
+    def finish() -> None:
+        os.fsync(fd)
+        part.replace(path)
+
+    try:
+        async for piece in request.stream():
+            buffer += piece
+            size += len(piece)
+            if len(buffer) >= _PIECE:
+                await run_in_threadpool(flush)
+        await run_in_threadpool(flush)
+        if sha.hexdigest() != digest:
+            raise InvalidSpec("the content is not what its name says", hint="send the file whose SHA-256 is in the URL")
+        await run_in_threadpool(finish)
+    finally:
+        os.close(fd)
+        part.unlink(missing_ok=True)
+    return size
+
+
+def _versions(state: State, type_: str) -> tuple[ArtefactView, ...]:
+    found = [p for key in sorted(state.versions) for p in state.versions[key] if p.artefact.type == type_]
+    return tuple(map(published_view, found))
+
+
+def _endpoints(state: State) -> tuple[ArtefactView, ...]:
+    live = [state.workloads[id] for id in state.live]
+    return tuple(
+        artefact_view(artefact, workload=w.id, attempt=len(w.attempts))
+        for w in live
+        if w.ready
+        for artefact in w.artefacts
+        if artefact.type == "endpoint"
+    )

@@ -1,0 +1,172 @@
+"""Documents that come in: compiled against what exists, checked against the cluster, then submitted or only planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from aios.api.fits import check_fits
+from aios.api.present import demand_text, names_of, workload_view
+from aios.api.problems import error_of
+from aios.api.service import Service
+from aios.errors import InvalidSpec, Rejected
+from aios.kernel.events import WorkloadId
+from aios.kernel.ports import Accepted, ApplyTenants, NewWork, Refused, Reply, Submit
+from aios.kernel.state import State
+from aios.submission import Compiled, Known, compile_documents
+from aios.tenants import DEFAULT, check_tree, with_default
+from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict
+from placement.model import Demand, DemandId, NodeState, Plan, Tenant, TenantId
+
+
+def submit(
+    service: Service, documents: Sequence[Any], *, key: str = "", rerun: bool = False, trace: str = ""
+) -> Submission:
+    """Submit all workloads of the documents, or none of them."""
+    compiled = _compile(service, documents, rerun=rerun, trace=trace)
+    if not compiled.works:
+        raise InvalidSpec("there is no workload in it", hint="tenants alone go to `aios tenant apply -f FILE`")
+    _check_cluster(service, compiled)
+    _ensure_tenants(service, compiled)
+    reply = accepted(service.submit(Submit(compiled.works, key)))
+    state, now_s = service.state(), service.now_s()
+    views = tuple(workload_view(state, state.workloads[WorkloadId(id)], now_s) for id in reply.ids)
+    return Submission(views, existing=reply.existing)
+
+
+def dry_run(service: Service, documents: Sequence[Any]) -> DryRunView:
+    """Return each workload's demand and what the planner would do with it now; nothing is submitted."""
+    compiled = _compile(service, documents)
+    _check_cluster(service, compiled)
+    state = service.state()
+    tenants = _tenants(state, compiled)
+    asked = [work for work in compiled.works if not work.needs]
+    pending = tuple(_demand(work, service.now_s()) for work in asked)
+    problem = service.problem()
+    problem = replace(problem, tenants=tuple(tenants.values()), pending=(*problem.pending, *pending))
+    plan = service.plan_now(problem)
+    verdicts = tuple(_verdict(state, work, plan) for work in compiled.works)
+    return DryRunView(verdicts, tuple(tenant.id for tenant in compiled.tenants), _plan_view(state, plan))
+
+
+def apply_tenants(service: Service, documents: Sequence[Any], by: str = "") -> tuple[str, ...]:
+    """Add or change tenants; returns their names."""
+    compiled = _compile(service, documents)
+    if compiled.works or not compiled.tenants:
+        raise InvalidSpec("only documents of kind tenant belong here", hint="workloads go to `aios submit FILE`")
+    return accepted(service.submit(ApplyTenants(compiled.tenants, by))).ids
+
+
+def accepted(reply: Reply) -> Accepted:
+    """Return a reply that is no refusal; raises the error that a refusal stands for."""
+    if isinstance(reply, Refused):
+        raise error_of(reply)
+    return reply
+
+
+def _compile(service: Service, documents: Sequence[Any], *, rerun: bool = False, trace: str = "") -> Compiled:
+    state = service.state()
+    known = Known(
+        tenants=with_default(state.tenants),
+        versions={key: [version.version for version in versions] for key, versions in state.versions.items()},
+        makers=_makers(state),
+    )
+    compiled = compile_documents(documents, known, rerun=rerun, trace=trace)
+    check_tree(with_default(state.tenants), compiled.tenants)
+    return compiled
+
+
+def _makers(state: State) -> Mapping[str, str]:
+    """Return which live workload will make a dataset or model."""
+    return {
+        reference.partition("@")[0]: id for id in state.live for _, reference in state.workloads[id].work.outputs
+    }
+
+
+def _check_cluster(service: Service, compiled: Compiled) -> None:
+    """Refuse a gang that the cluster could never hold, where its nodes are known and do not grow."""
+    state = service.state()
+    nodes = [node for node in state.nodes.values() if node.state is not NodeState.DOWN]
+    if not nodes or service.info().get("autoscaling"):
+        return
+    tenants = tuple(_tenants(state, compiled).values())
+    for work, at in zip(compiled.works, compiled.places, strict=True):
+        demand = replace(_demand(work, 0.0), id=DemandId(work.name))
+        check_fits(demand, nodes, state.node_names, tenants, service.plan_now, at)
+
+
+def _ensure_tenants(service: Service, compiled: Compiled) -> None:
+    """Record the documents' tenants, and the one that always exists, before anybody works for them."""
+    new = list(compiled.tenants)
+    if any(work.tenant == DEFAULT for work in compiled.works) and DEFAULT not in service.state().tenants:
+        new += [Tenant(DEFAULT)] if all(tenant.id != DEFAULT for tenant in new) else []
+    if new:
+        accepted(service.submit(ApplyTenants(tuple(new))))
+
+
+def _tenants(state: State, compiled: Compiled) -> dict[TenantId, Tenant]:
+    return {**with_default(state.tenants), **{tenant.id: tenant for tenant in compiled.tenants}}
+
+
+def _demand(work: NewWork, now_s: float) -> Demand:
+    """Return a work's demand under an id that no submitted workload can have."""
+    return replace(
+        work.demand,
+        id=DemandId(f"{work.name} (new)"),
+        tenant=TenantId(work.tenant),
+        priority=work.priority,
+        submitted_s=now_s,
+        runtime_s=work.demand.runtime_s if work.demand.runtime_s is not None else work.estimate_s,
+    )
+
+
+def _verdict(state: State, work: NewWork, plan: Plan) -> Verdict:
+    id = DemandId(f"{work.name} (new)")
+    grant = next((grant for grant in plan.grants if grant.demand == id), None)
+    waiting = plan.waiting.get(id)
+    displaced = tuple(str(p.demand) for p in plan.preemptions if id in p.beneficiaries) if grant else ()
+    older = state.names.get(work.name)
+    nodes = names_of(state, grant.nodes) if grant else ()
+    if older is not None and state.workloads[older].work.content == work.content and not work.rerun:
+        verdict = f"is submitted already as {older} ({state.workloads[older].status.value})"
+    elif older is not None:
+        raise Rejected(f"{work.name!r} is taken by {older} with other content", hint="choose another name, or --rerun")
+    elif work.needs:
+        verdict = f"would start after {', '.join(work.needs)}"
+    elif grant is not None and displaced:
+        verdict = f"would start on {', '.join(nodes)} once {', '.join(displaced)} yields"
+    elif grant is not None:
+        verdict = f"would start now on {', '.join(nodes)}"
+    else:
+        verdict = f"would wait: {waiting.detail if waiting else 'the planner leaves it for later'}"
+    return Verdict(
+        name=work.name,
+        kind=work.kind,
+        tenant=work.tenant,
+        priority=work.priority,
+        demand=demand_text(work.demand),
+        verdict=verdict,
+        starts_now=grant is not None and not displaced,
+        nodes=nodes,
+        reason=waiting.reason.value if waiting else "",
+        displaces=displaced,
+        needs=work.needs,
+    )
+
+
+def _plan_view(state: State, plan: Plan) -> PlanView:
+    stats = plan.stats
+    return PlanView(
+        planner=stats.planner,
+        status=stats.status,
+        objective=stats.objective,
+        bound=stats.bound,
+        gap=stats.gap,
+        wall_s=stats.wall_s,
+        terms=dict(stats.terms),
+        fallbacks=stats.fallbacks,
+        shares=tuple(ShareView(tenant, share.entitled, share.used) for tenant, share in plan.shares.items()),
+        running={str(grant.demand): names_of(state, grant.nodes) for grant in plan.grants},
+        waiting={str(demand): waiting.detail for demand, waiting in plan.waiting.items()},
+    )

@@ -1,0 +1,199 @@
+"""The cluster as people see it: status, nodes, tenants, the current plan, and why a workload is where it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import aios
+from aios.api.present import demand_text, message_of, names_of, next_of, split_error, waited_s
+from aios.kernel.events import PlanAdopted, WorkloadId
+from aios.kernel.queue import added, placed, unmet
+from aios.kernel.state import State, Status, Workload
+from aios.tenants import amounts_text, with_default
+from aios.views import ExplainView, NodeView, PlanView, ShareView, StatusView, TenantView
+from placement.model import NodeId, NodeState, Resources, total
+
+
+def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusView:
+    ready = [node for node in state.nodes.values() if node.state is NodeState.READY]
+    return StatusView(
+        version=aios.__version__,
+        epoch=state.epoch,
+        state_version=state.version,
+        now_s=now_s,
+        nodes_ready=len(ready),
+        nodes_total=sum(node.state is not NodeState.DOWN for node in state.nodes.values()),
+        resources=amounts_text(total(node.resources for node in ready)) or {},
+        used=amounts_text(total(used_by_node(state).values())) or {},
+        workloads=dict(sorted(Counter(w.status.value for w in state.workloads.values()).items())),
+        tenants=len(with_default(state.tenants)),
+        plan=plan_view(state),
+        info={str(key): value for key, value in info.items()},
+    )
+
+
+def used_by_node(state: State) -> dict[NodeId, Resources]:
+    """Return what AIOS has granted on each node."""
+    holding = [(w, w.current) for w in (state.workloads[id] for id in state.live)]
+    return added(placed(w.work.demand, attempt.nodes) for w, attempt in holding if attempt is not None)
+
+
+def node_views(state: State) -> tuple[NodeView, ...]:
+    used = used_by_node(state)
+    tenants_of: dict[NodeId, list[str]] = {}
+    for id in state.live:
+        if (attempt := state.workloads[id].current) is not None:
+            for node_id in dict.fromkeys(attempt.nodes):
+                tenants_of.setdefault(node_id, []).append(id)
+    views = [
+        NodeView(
+            id=node.id,
+            name=state.node_names.get(node.id) or node.id,
+            state=node.state.value,
+            labels=dict(node.labels),
+            resources=amounts_text(node.resources) or {},
+            used=amounts_text(used.get(node.id, Resources())) or {},
+            workloads=tuple(tenants_of.get(node.id, ())),
+        )
+        for node in state.nodes.values()
+    ]
+    return tuple(sorted(views, key=lambda view: view.name))
+
+
+def tenant_views(state: State) -> tuple[TenantView, ...]:
+    shares = {name: (entitled, used) for name, entitled, used in (state.plan.shares if state.plan else ())}
+    live = [state.workloads[id] for id in state.live]
+    views = []
+    for tenant in with_default(state.tenants).values():
+        own = [w for w in live if w.work.tenant == tenant.id]
+        holding = [w.work.demand.resources(len(a.nodes)) for w in own if (a := w.current) is not None]
+        entitled, used = shares.get(tenant.id, (None, None))
+        views.append(
+            TenantView(
+                name=tenant.id,
+                parent=tenant.parent,
+                weight=tenant.weight,
+                quota=amounts_text(tenant.quota),
+                borrow_limit=amounts_text(tenant.borrow_limit),
+                lend_limit=amounts_text(tenant.lend_limit),
+                limit=amounts_text(tenant.limit),
+                used=amounts_text(total(holding)) or {},
+                entitled_share=entitled,
+                used_share=used,
+                running=sum(w.status.active for w in own),
+                waiting=sum(not w.status.active for w in own),
+            )
+        )
+    return tuple(sorted(views, key=lambda view: view.name))
+
+
+def plan_view(state: State) -> PlanView:
+    """Return the plan that was adopted last, with who runs and who waits now."""
+    plan = state.plan
+    live = [state.workloads[id] for id in state.live]
+    running = {str(w.id): names_of(state, a.nodes) for w in live if (a := w.current) is not None}
+    waiting = {str(w.id): message_of(state, w, 0.0) for w in live if w.current is None}
+    if plan is None:
+        return PlanView(running=running, waiting=waiting)
+    return PlanView(
+        plan_id=plan.plan_id,
+        at_s=plan.at_s,
+        planner=plan.planner,
+        status=plan.status,
+        objective=plan.objective,
+        bound=plan.bound,
+        gap=plan.gap,
+        wall_s=plan.wall_s,
+        terms=dict(plan.terms),
+        fallbacks=plan.fallbacks,
+        refused=plan.refused,
+        shares=tuple(ShareView(*share) for share in plan.shares),
+        running=running,
+        waiting=waiting,
+    )
+
+
+def explain_view(state: State, workload: Workload, now_s: float) -> ExplainView:
+    """Return why a workload waits, or why it runs where it does, and what to do next."""
+    return ExplainView(
+        id=workload.id,
+        name=workload.work.name,
+        status=workload.status.value,
+        reason=workload.reason,
+        message=_sentence(state, workload, now_s),
+        evidence=tuple(_evidence(state, workload, now_s)),
+        would_run_if=workload.would_run_if,
+        next=_advice(state, workload),
+    )
+
+
+def _sentence(state: State, workload: Workload, now_s: float) -> str:
+    message = message_of(state, workload, now_s)
+    attempt = workload.current
+    if attempt is not None and workload.status is not Status.STOPPING:
+        where = ", ".join(dict.fromkeys(names_of(state, attempt.nodes)))
+        return f"runs on {where} by plan {attempt.plan_id}{': ' + attempt.why if attempt.why else ''}"
+    if workload.status is Status.FAILED and workload.attempt is not None:
+        return split_error(workload.attempt.error)[0] or message
+    return message or f"is {workload.status.value}"
+
+
+def _evidence(state: State, workload: Workload, now_s: float) -> list[str]:
+    lines = [f"asks for {demand_text(workload.work.demand)}; priority {workload.work.priority}"]
+    if workload.status in (Status.QUEUED, Status.PREEMPTED):
+        lines.append(f"has waited {waited_s(workload, now_s):.1f} s")
+        lines += [f"needs {_named(state, id)}" for id in unmet(state, workload)]
+    waits = state.waits.get(workload.id)
+    if waits is not None and waits.nodes:
+        lines.append(f"{', '.join(names_of(state, waits.nodes))} kept for it until those who run there have yielded")
+    if workload.step:
+        lines.append(f"progress is saved up to step {workload.step}")
+    for attempt in workload.attempts:
+        planned, actual = names_of(state, attempt.nodes), names_of(state, attempt.actual)
+        how = f", ended {attempt.outcome.value}" if attempt.outcome else ""
+        began = f", went on from step {attempt.resumed_step}" if attempt.resumed_step else ""
+        lines.append(f"attempt {attempt.number}: planned on {', '.join(planned)}{began}{how}")
+        if actual and sorted(actual) != sorted(planned):
+            lines.append(f"attempt {attempt.number} really ran on {', '.join(actual)}, against the plan")
+        if attempt.preempted_for:
+            whom = ", ".join(attempt.preempted_for)
+            lines.append(f"attempt {attempt.number} yielded to {whom} ({attempt.preempt_cause})")
+    return lines + _tenant_lines(state, workload) + _plan_lines(state.plan)
+
+
+def _named(state: State, id: WorkloadId) -> str:
+    need = state.workloads.get(id)
+    return f"{id} ({need.status.value})" if need is not None else id
+
+
+def _tenant_lines(state: State, workload: Workload) -> list[str]:
+    view = next((v for v in tenant_views(state) if v.name == workload.work.tenant), None)
+    if view is None:
+        return []
+    line = f"tenant {view.name}: weight {view.weight:g}, holds {_amounts(view.used)}"
+    if view.quota is not None:
+        line += f", quota {_amounts(view.quota)}"
+    if view.entitled_share is not None and view.used_share is not None:
+        line += f"; entitled to {view.entitled_share:.0%} of the cluster, uses {view.used_share:.0%}"
+    return [line]
+
+
+def _amounts(amounts: Mapping[str, str]) -> str:
+    return ", ".join(f"{amount} {name}" for name, amount in amounts.items()) or "nothing"
+
+
+def _plan_lines(plan: PlanAdopted | None) -> list[str]:
+    if plan is None:
+        return ["no plan was made yet"]
+    return [f"plan {plan.plan_id} by {plan.planner}: {plan.status}, gap {plan.gap:.1%}, {plan.wall_s * 1000:.0f} ms"]
+
+
+def _advice(state: State, workload: Workload) -> str:
+    needs = unmet(state, workload)
+    if workload.status is Status.QUEUED and needs:
+        return f"aios explain {needs[0]}"
+    if workload.status in (Status.QUEUED, Status.PREEMPTED):
+        return "aios plan"
+    return next_of(workload)

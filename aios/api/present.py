@@ -1,0 +1,195 @@
+"""Workloads as people see them: the fold's types into views."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from aios.kernel.events import Artefact, Published
+from aios.kernel.queue import unmet
+from aios.kernel.state import Attempt, State, Status, Workload
+from aios.views import ArtefactView, AttemptView, WorkloadView
+from placement.model import Demand, NodeId
+
+
+def demand_text(demand: Demand) -> str:
+    """Return what a gang asks for in one line: ``2 x (1 CPU, 1 GPU) on zone=a``."""
+    parts = []
+    for bundle, n in Counter(demand.bundles).items():
+        where = f" on {bundle.selector}" if bundle.selector.requirements else ""
+        parts.append(f"{f'{n} x ({bundle.resources})' if n > 1 else bundle.resources}{where}")
+    text = " + ".join(parts)
+    if demand.min_bundles < len(demand.bundles):
+        text += f", at least {demand.min_bundles} of {len(demand.bundles)}"
+    if demand.topology is not None:
+        verb = {"pack": "together on one", "spread": "each on another"}[demand.topology.kind]
+        text += f", {'' if demand.topology.required else 'if possible '}{verb} {demand.topology.key}"
+    return text
+
+
+def names_of(state: State, nodes: Iterable[NodeId]) -> tuple[str, ...]:
+    return tuple(state.node_names.get(node) or node for node in nodes)
+
+
+def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadView:
+    work, attempt = workload.work, workload.attempt
+    waits = state.waits.get(workload.id)
+    planned = attempt.nodes if attempt else ()
+    if waits is not None and waits.nodes:
+        planned = waits.nodes
+    error, detail = split_error(attempt.error if attempt else "")
+    artefacts = _artefacts(state, workload)
+    url = next((a.meta.get("url") or a.uri for a in reversed(artefacts) if a.type == "endpoint"), None)
+    return WorkloadView(
+        id=workload.id,
+        name=work.name,
+        kind=work.kind,
+        tenant=work.tenant,
+        priority=work.priority,
+        status=workload.status.value,
+        reason=workload.reason,
+        message=message_of(state, workload, now_s),
+        next=next_of(workload, url),
+        would_run_if=workload.would_run_if,
+        pipeline=work.pipeline,
+        needs=tuple(work.needs),
+        service=work.service,
+        ready=workload.ready,
+        over=workload.status.over,
+        demand=demand_text(work.demand),
+        planned_nodes=names_of(state, planned),
+        actual_nodes=names_of(state, attempt.actual if attempt else ()),
+        attempts=tuple(attempt_view(state, a) for a in workload.attempts),
+        submitted_s=workload.submitted_s,
+        finished_s=workload.finished_s,
+        waited_s=round(waited_s(workload, now_s), 3),
+        ran_s=round(ran_s(workload, now_s), 3),
+        exit_code=workload.exit_code,
+        error=error if workload.status is Status.FAILED else "",
+        detail=detail if workload.status is Status.FAILED else "",
+        metrics=_object(attempt.metrics) if attempt else {},
+        artefacts=artefacts,
+        url=url,
+        checkpoint=workload.checkpoint,
+        checkpoint_step=workload.step,
+    )
+
+
+def attempt_view(state: State, attempt: Attempt) -> AttemptView:
+    error, detail = split_error(attempt.error)
+    return AttemptView(
+        number=attempt.number,
+        planned_nodes=names_of(state, attempt.nodes),
+        actual_nodes=names_of(state, attempt.actual),
+        outcome=attempt.outcome.value if attempt.outcome else None,
+        granted_s=attempt.granted_s,
+        started_s=attempt.started_s,
+        ended_s=attempt.ended_s,
+        exit_code=attempt.exit_code,
+        error=error,
+        detail=detail,
+        metrics=_object(attempt.metrics),
+        resumed_step=attempt.resumed_step,
+        why=attempt.why,
+        plan_id=attempt.plan_id,
+        preempted_for=tuple(attempt.preempted_for),
+        preempt_cause=attempt.preempt_cause,
+    )
+
+
+def waited_s(workload: Workload, now_s: float) -> float:
+    waits = workload.status in (Status.QUEUED, Status.PREEMPTED)
+    return workload.waited_s + (max(0.0, now_s - workload.queued_s) if waits else 0.0)
+
+
+def ran_s(workload: Workload, now_s: float) -> float:
+    current = workload.current
+    running = current is not None and current.started_s is not None and not workload.status.over
+    return workload.ran_s + (max(0.0, now_s - (current.started_s or now_s)) if running and current else 0.0)
+
+
+def message_of(state: State, workload: Workload, now_s: float) -> str:
+    """Return the sentence: the kernel's own, or what follows from the state."""
+    if workload.status is Status.QUEUED and (needs := unmet(state, workload)):
+        named = ", ".join(f"{id} ({state.workloads[id].status.value})" for id in needs if id in state.workloads)
+        return f"waits for {named or ', '.join(needs)}"
+    if workload.status is Status.FAILED:
+        return split_error(workload.message)[0]
+    return workload.message
+
+
+def next_of(workload: Workload, url: str | None = None) -> str:
+    """Return the next useful command."""
+    id = workload.id
+    match workload.status:
+        case Status.QUEUED | Status.PREEMPTED | Status.PAUSED:
+            return f"aios explain {id}"
+        case Status.RUNNING if workload.ready and url:
+            return f"curl {url}"
+        case Status.STARTING | Status.RUNNING:
+            return f"aios logs -f {id}"
+        case Status.STOPPING:
+            return f"aios wait {id}"
+        case Status.FAILED:
+            return f"aios logs {id}" if workload.attempts else f"aios explain {id}"
+        case _:
+            return f"aios describe {id}"
+
+
+def split_error(error: str) -> tuple[str, str]:
+    """Return the user's own error, and the frames behind it."""
+    head, _, rest = error.strip().partition("\n\n")
+    if not rest and "\nTraceback (most recent call last)" in head:
+        head, _, rest = head.partition("\nTraceback")
+        rest = "Traceback" + rest
+    return head.strip(), rest.strip()
+
+
+def fingerprint(workloads: Iterable[Workload]) -> str:
+    """Return a short text that changes when anything about the workloads does that a follower shows."""
+    parts = [(w.id, w.status.value, w.reason, w.message, len(w.attempts), w.ready, w.step) for w in workloads]
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def published_view(published: Published) -> ArtefactView:
+    return artefact_view(
+        published.artefact,
+        version=published.version,
+        workload=published.workload,
+        attempt=published.attempt,
+        at_s=published.at_s,
+        inputs=published.inputs,
+    )
+
+
+def artefact_view(artefact: Artefact, **more: Any) -> ArtefactView:
+    return ArtefactView(
+        type=artefact.type,
+        name=artefact.name,
+        uri=artefact.uri,
+        digest=artefact.digest,
+        meta=_object(artefact.meta),
+        **more,
+    )
+
+
+def _artefacts(state: State, workload: Workload) -> tuple[ArtefactView, ...]:
+    """Return what a workload made: published versions with their numbers, and the rest."""
+    keys = {f"{a.type}://{a.name}" for a in workload.artefacts}
+    keys.update(reference.partition("@")[0] for _, reference in workload.work.outputs)
+    versions = [p for key in sorted(keys) for p in state.versions.get(key, ()) if p.workload == workload.id]
+    published = {p.artefact.uri for p in versions}
+    rest = [artefact_view(a, workload=workload.id) for a in workload.artefacts if a.uri not in published]
+    return (*map(published_view, versions), *rest)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Return a JSON object from an engine, its non-finite numbers as text."""
+    try:
+        value = json.loads(text or "{}", parse_constant=str)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

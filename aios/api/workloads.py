@@ -1,0 +1,201 @@
+"""Routes of workloads: submit, list, look at, wait for, stop, read the logs of, explain, plan without doing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from aios.api import intake
+from aios.api.answers import DOCUMENTS, EXAMPLE, answer, shows, takes
+from aios.api.body import JsonBody, only_keys
+from aios.api.find import find, find_one
+from aios.api.overview import explain_view, plan_view
+from aios.api.present import fingerprint, workload_view
+from aios.api.service import Service
+from aios.errors import InvalidSpec, NotFound
+from aios.kernel.ports import StopWork
+from aios.kernel.state import State, Status, Workload
+from aios.views import DryRunView, ExplainList, LogsView, PlanView, Submission, WaitView, WorkloadList, WorkloadView
+
+LONGEST_POLL_S = 25.0
+_TICK_S = 0.1
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MOST_DOCUMENTS = 1_000
+
+Until = Literal["over", "succeeded", "running", "ready", "changed"]
+PollSeconds = Annotated[float, Query(ge=0, le=LONGEST_POLL_S, allow_inf_nan=False)]
+KeyHeader = Annotated[str, Header(alias="Idempotency-Key")]
+TraceHeader = Annotated[str, Header(alias="traceparent")]
+
+
+def routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["workloads"])
+
+    @router.post("/workloads", **shows(Submission, status_code=201, openapi_extra=takes(DOCUMENTS, EXAMPLE)))
+    def submit(body: JsonBody, idempotency_key: KeyHeader = "", traceparent: TraceHeader = "") -> Response:
+        """Submit the workloads of these documents, all or none. The same key, or name and content, is the same work."""
+        documents, rerun = documents_of(body)
+        trace = traceparent if _TRACE.fullmatch(traceparent) else ""
+        made = intake.submit(service, documents, key=checked_key(idempotency_key), rerun=rerun, trace=trace)
+        return answer(made, 200 if made.existing else 201)
+
+    @router.get("/workloads", **shows(WorkloadList))
+    def list_workloads(
+        ref: str = "", tenant: str = "", status: str = "", pipeline: str = "", all: bool = False
+    ) -> Response:
+        """List workloads: those that are not over, or all; or those that ``ref`` addresses."""
+        state, now_s = service.state(), service.now_s()
+        chosen = find(state, ref) if ref else _chosen(state, status, all)
+        kept = [
+            w for w in chosen if tenant in ("", w.work.tenant) and pipeline in ("", w.work.pipeline)
+        ]
+        return answer(WorkloadList(tuple(workload_view(state, w, now_s) for w in kept)))
+
+    @router.get("/workloads/{ref}", **shows(WorkloadView))
+    def get(ref: str) -> Response:
+        """One workload by id, name or prefix."""
+        state = service.state()
+        return answer(workload_view(state, find_one(state, ref), service.now_s()))
+
+    @router.post("/workloads/{ref}/stop", **shows(WorkloadList))
+    def stop(ref: str, by: Annotated[str, Query(max_length=100)] = "") -> Response:
+        """Stop a workload, or all stages of a pipeline; what is over stays as it is."""
+        found = find(service.state(), ref)
+        for workload in reversed(found):
+            intake.accepted(service.submit(StopWork(workload.id, by)))
+        state, now_s = service.state(), service.now_s()
+        return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+
+    @router.get("/workloads/{ref}/explain", **shows(ExplainList))
+    def explain(ref: str) -> Response:
+        """Why a workload waits, or why it runs there, and what to do next."""
+        state, now_s = service.state(), service.now_s()
+        return answer(ExplainList(tuple(explain_view(state, w, now_s) for w in find(state, ref))))
+
+    @router.get("/workloads/{ref}/wait", **shows(WaitView))
+    async def wait(ref: str, until: Until = "over", seen: str = "", timeout_s: PollSeconds = 20.0) -> Response:
+        """Answer when the condition holds for all that ``ref`` addresses, or after ``timeout_s``."""
+        ids = [workload.id for workload in find(service.state(), ref)]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            state = service.state()
+            workloads = [state.workloads[id] for id in ids]
+            mark = fingerprint(workloads)
+            done = mark != seen if until == "changed" else settled(workloads, until)
+            if done or loop.time() >= deadline:
+                break
+            await asyncio.sleep(_TICK_S)
+        now_s = service.now_s()
+        return answer(WaitView(done, mark, tuple(workload_view(state, w, now_s) for w in workloads)))
+
+    @router.get("/workloads/{ref}/logs", **shows(LogsView))
+    async def logs(
+        ref: str,
+        attempt: Annotated[int, Query(ge=0, le=10**6)] = 0,
+        offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        timeout_s: PollSeconds = 0.0,
+    ) -> Response:
+        """A piece of an attempt's log from a byte on (attempt 0: the latest); waits for more up to ``timeout_s``."""
+        workload = find_one(service.state(), ref)
+        number = attempt or len(workload.attempts)
+        if number > len(workload.attempts):
+            raise NotFound(f"{workload.id} has no attempt {number}", hint=f"it had {len(workload.attempts)}")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            workload = service.state().workloads[workload.id]
+            ended = (number == 0 and workload.status.over) or _ended(workload, number)
+            piece = await run_in_threadpool(service.logs, workload.id, number, offset) if number else b""
+            if piece or ended or len(workload.attempts) > number or loop.time() >= deadline:
+                break
+            await asyncio.sleep(2 * _TICK_S)
+        text, used = decoded(piece, last=ended)
+        return answer(
+            LogsView(
+                workload=workload.id,
+                attempt=number,
+                text=text,
+                next_offset=offset + used,
+                end=ended and not piece,
+                latest_attempt=len(workload.attempts),
+                over=workload.status.over,
+            )
+        )
+
+    @router.get("/plan", **shows(PlanView))
+    def plan() -> Response:
+        """The plan in force, its terms, bound and gap, and each tenant's share."""
+        return answer(plan_view(service.state()))
+
+    @router.post("/plan", **shows(DryRunView, openapi_extra=takes(DOCUMENTS, EXAMPLE)))
+    def dry_run(body: JsonBody) -> Response:
+        """Demand, plan and verdict for documents; nothing is submitted."""
+        documents, _ = documents_of(body)
+        return answer(intake.dry_run(service, documents))
+
+    return router
+
+
+def documents_of(body: dict[str, Any]) -> tuple[list[Any], bool]:
+    only_keys(body, "documents", "rerun")
+    documents, rerun = body.get("documents"), body.get("rerun", False)
+    if not isinstance(documents, list) or not documents:
+        raise InvalidSpec("documents must be a list with at least one document", hint='{"documents": [{"kind": ...}]}')
+    if len(documents) > _MOST_DOCUMENTS:
+        raise InvalidSpec(f"more than {_MOST_DOCUMENTS} documents at once", hint="submit them in parts")
+    if not isinstance(rerun, bool):
+        raise InvalidSpec("rerun must be true or false", hint="leave it out for false")
+    return documents, rerun
+
+
+def checked_key(key: str) -> str:
+    if key and not _KEY.fullmatch(key):
+        raise InvalidSpec("Idempotency-Key is 1 to 128 letters, digits and . _ : -", hint="use a UUID")
+    return key
+
+
+def settled(workloads: list[Workload], until: str) -> bool:
+    """Return whether there is nothing to wait for any more; what ended otherwise will never get there."""
+    if until in ("over", "succeeded"):
+        return all(w.status.over for w in workloads)
+    if until == "running":
+        return all(w.status.over or w.status is Status.RUNNING for w in workloads)
+    return all(w.status.over or w.ready for w in workloads if w.work.service) and all(
+        w.status.over for w in workloads if not w.work.service
+    )
+
+
+def decoded(piece: bytes, last: bool) -> tuple[str, int]:
+    """Return a piece of log as text and how many bytes that took; a character that is cut off waits for the rest."""
+    for cut in range(0, min(4, len(piece))):
+        part = piece[: len(piece) - cut]
+        try:
+            return part.decode("utf-8"), len(part)
+        except UnicodeDecodeError:
+            continue
+    return piece.decode("utf-8", "replace"), len(piece)
+
+
+def _ended(workload: Workload, number: int) -> bool:
+    return any(a.number == number and a.ended_s is not None for a in workload.attempts)
+
+
+def _chosen(state: State, status: str, every: bool) -> list[Workload]:
+    if status:
+        names = {name.strip().upper() for name in status.split(",")}
+        known = [one.value for one in Status]
+        if unknown := names.difference(known):
+            raise InvalidSpec(f"there is no status {sorted(unknown)[0][:40]!r}", hint=f"one of {', '.join(known)}")
+        return sorted(
+            (w for w in state.workloads.values() if w.status.value in names), key=lambda w: (w.submitted_s, w.id)
+        )
+    if every:
+        return sorted(state.workloads.values(), key=lambda w: (w.submitted_s, w.id))
+    return [state.workloads[id] for id in state.live]
