@@ -8,26 +8,29 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from placement.answer import answer_json, answer_text
 from placement.explain import explain, explain_plan
 from placement.model import Demand, DemandId, Plan, Problem
+from placement.planners import ladder
 from placement.planners.base import Budget
-from placement.planners.greedy import Greedy
 from placement.reading import suggestion
 from placement.scenario import Scenario, ScenarioError, load_scenario
 
 ANSWERED, WRONG = 0, 2
-PLANNERS = ("ladder", "greedy", "cpsat")
+LADDER = "ladder"
+PLANNERS = (LADDER, *(planner.name for planner in ladder.PLANNERS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the command line; returns the exit status: 0 answered, 2 the file or the command line is wrong."""
     options = _parser().parse_args(argv)
+    status = ANSWERED
     try:
-        status: int = options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()
     except ScenarioError as error:
         print(error, file=sys.stderr)
         return WRONG
@@ -87,18 +90,8 @@ def _demands(scenario: Scenario) -> list[Demand]:
 
 def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
     budget = Budget() if options.seconds is None else Budget(wall_s=options.seconds, deterministic_s=options.seconds)
-    return explain_plan(problem, _planner(options.planner)(problem, budget))
-
-
-def _planner(name: str) -> Callable[[Problem, Budget], Plan]:
-    if name == "greedy":
-        return Greedy()
-    # The others load the solver, which takes longer than a greedy answer: only where they are asked for.
-    from placement.planners import ladder
-
-    if name == "ladder":
-        return lambda problem, budget: ladder.plan(problem, budget, clock=time.monotonic)
-    return next(planner for planner in ladder.PLANNERS if planner.name == name)
+    chosen = tuple(planner for planner in ladder.PLANNERS if options.planner in (LADDER, planner.name))
+    return explain_plan(problem, ladder.plan(problem, budget, clock=time.monotonic, planners=chosen))
 
 
 def _json(answer: dict[str, object]) -> str:
@@ -117,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("name", metavar="NAME", help="a workload of the scenario")
     why.set_defaults(command=_explain)
     for command in (solve, why):
-        command.add_argument("--planner", choices=PLANNERS, default="ladder")
+        command.add_argument("--planner", choices=PLANNERS, default=LADDER)
         command.add_argument("--seconds", type=_seconds, help="how long the planner may think (default 10)")
     return parser
 

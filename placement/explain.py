@@ -51,10 +51,11 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain_plan(problem: Problem, plan: Plan) -> Plan:
+def explain_plan(problem: Problem, plan: Plan, most_hints: int = 100) -> Plan:
     """Return the plan with each waiting workload's binding reason, its numbers and what would let it run.
 
-    Workloads that ask for the same under the same rules are explained once.
+    Workloads that ask for the same under the same rules are explained once. Beyond ``most_hints`` kinds of them a
+    wait is still explained, but what would end it is left to ``explain``, which is asked for one at a time.
     """
     if not plan.waiting:
         return plan
@@ -65,7 +66,7 @@ def explain_plan(problem: Problem, plan: Plan) -> Plan:
         demand = now.demands[name]
         key = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topology)
         if key not in known:
-            known[key] = _why_it_waits(now, demand)
+            known[key] = _why_it_waits(now, demand, hints=len(known) < most_hints)
         waiting[name] = known[key]
     return replace(plan, waiting=waiting)
 
@@ -92,9 +93,9 @@ def explain(problem: Problem, plan: Plan, demand_id: DemandId) -> Explanation:
     return _why_it_stays(now, demand)
 
 
-def _why_it_waits(now: Situation, demand: Demand) -> Waiting:
+def _why_it_waits(now: Situation, demand: Demand, hints: bool = True) -> Waiting:
     reason, detail = binding_reason(now, demand)
-    return Waiting(reason, detail, would_run_if(now, demand, reason))
+    return Waiting(reason, detail, would_run_if(now, demand, reason) if hints else ())
 
 
 def _why_it_yields(now: Situation, preemption: Preemption) -> str:

@@ -23,7 +23,7 @@ from placement.reasons import ahead_in_queue, has_required_topology, has_selecto
 from placement.situation import WHOLE_CLUSTER, Holding, Limit, Situation, amounts, needs
 
 _MOST_HINTS = 5
-_MOST_RELEASED = 64
+_MOST_RELEASED = 4096
 _NEVER_S = float("inf")
 
 
@@ -171,7 +171,7 @@ def _more_nodes(now: Situation, demand: Demand) -> Iterator[str]:
         seen.setdefault((room.node.resources, room.node.labels), room.node)
     best: tuple[int, Node] | None = None
     for node in islice(seen.values(), 16):
-        for n in (1, 2, 4, 8):
+        for n in (1, 2, 4, 8, 16, 32, 64, 128):
             if best is not None and n >= best[0]:
                 break
             extra = [_fresh(node, idx) for idx in range(n)]

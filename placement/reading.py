@@ -16,6 +16,7 @@ import yaml
 _DEEPEST = 64
 _MOST_CHARACTERS = 64_000_000
 _TAG = "tag:yaml.org,2002:"
+_NAME_HINT = "use 1 to 253 printable characters"
 _FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -69,6 +70,8 @@ class Value:
             if not isinstance(key, yaml.ScalarNode):
                 Value(key, self.file, self.path).fail("a key is not a plain word")
             name = str(key.value)
+            if not _is_name(name):
+                Value(key, self.file, self.path).fail(f"{_shortened(name)!r} is no key", _NAME_HINT)
             if name in out:
                 Value(key, self.file, _join(self.path, name)).fail("is given twice", "keep one of the two")
             out[name] = Value(value, self.file, _join(self.path, name))
@@ -100,8 +103,8 @@ class Value:
         word = str(self.node.value)
         if self._tag == "bool":
             self.fail(f"{word!r} means true or false in YAML", f"put it in quotes: '{word}'")
-        if not word or not word.isprintable() or len(word) > 253:
-            self.fail(f"{_shortened(word)!r} is no name", "use 1 to 253 printable characters")
+        if not _is_name(word):
+            self.fail(f"{_shortened(word)!r} is no name", _NAME_HINT)
         return word
 
     def flag(self) -> bool:
@@ -205,6 +208,10 @@ def _pairs(value: Value) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         if key.tag == f"{_TAG}merge":
             Value(key, value.file, value.path).fail("merge keys (<<) are not read", "write the keys out")
         yield key, item
+
+
+def _is_name(word: str) -> bool:
+    return 0 < len(word) <= 253 and word.isprintable()
 
 
 def _join(path: str, name: str) -> str:

@@ -212,8 +212,8 @@ def _fragmentation_sentence(now: Situation, demand: Demand) -> str:
     most = {name: max((room.free.get(name, 0) for room in allowed), default=0) for name in names}
     room_for = sum(room.how_many(largest.resources, demand.min_bundles) for room in allowed)
     return (
-        f"{_idle_sentence(now, demand)}, but scattered: room for {room_for} of its {demand.min_bundles} bundles of "
-        f"{largest.resources}, the most on one node {amounts(most, names)}"
+        f"{_idle_sentence(now, demand)}, but scattered: room for {room_for} of its {demand.min_bundles} "
+        f"bundle{'' if demand.min_bundles == 1 else 's'} of {largest.resources}, the most on one node {amounts(most, names)}"
     )
 
 
