@@ -54,7 +54,7 @@ class SimAttempt:
     artefacts: tuple[Artefact, ...] = ()
     told: str = ""
     deaf: bool = False  # ignores what it is told
-    fails_s: float | None = None  # after how long the user's code raises
+    zombie: bool = False  # was cut off, and may run on beside its successor
 
     @property
     def key(self) -> tuple[WorkloadId, int]:
@@ -94,6 +94,8 @@ class SimExecutor:
         self.attempts: dict[tuple[WorkloadId, int], SimAttempt] = {}
         self.cut: set[NodeId] = set()
         self.effects = Effects()
+        self.deaf: Callable[[Work], bool] = lambda work: False
+        """Which workloads ignore what they are told."""
         self.random = random.Random(seed)
         self._runtime, self._pace = runtime, Pace() if pace is None else pace
         self._now_s, self._woken = 0.0, False
@@ -168,7 +170,8 @@ class SimExecutor:
         key = (launch.work.id, launch.attempt)
         if key in self.attempts or any(node not in self.nodes for node in launch.nodes):
             return
-        self.attempts[key] = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint)
+        deaf = self.deaf(launch.work)
+        self.attempts[key] = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint, deaf=deaf)
         self.at(self._now_s + self._pace.launch_s, lambda: self._begin(key))
 
     def _begin(self, key: tuple[WorkloadId, int]) -> None:
@@ -187,10 +190,7 @@ class SimExecutor:
             self.at(self._now_s + self._pace.ready_s, lambda: self._ready(key))
             return
         left_s = max(0.0, self._runtime(launch.work) - launch.step)
-        if attempt.fails_s is not None and attempt.fails_s < left_s:
-            self.at(self._now_s + attempt.fails_s, lambda: self._end(key, Outcome.FAILED, "ValueError: simulated"))
-        else:
-            self.at(self._now_s + left_s, lambda: self._end(key, Outcome.SUCCEEDED))
+        self.at(self._now_s + left_s, lambda: self._end(key, Outcome.SUCCEEDED))
         self.at(self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key))
 
     def _stop(self, stop: Stop) -> None:
@@ -256,6 +256,8 @@ class SimExecutor:
         for key in sorted(self.attempts):
             if self.attempts[key].launch.nodes[0] == id:
                 del self.attempts[key]
+            elif id in self.attempts[key].launch.nodes:
+                self.at(self._now_s + 1.0, lambda key=key: self._end(key, Outcome.LOST, "a worker died"))  # type: ignore[misc]
 
     def add_node(self, node: Node) -> None:
         """A node joins, or comes back."""
@@ -266,6 +268,8 @@ class SimExecutor:
         """A node cannot be reached; what runs there goes on unseen until it is back."""
         if id in self.nodes:
             self.cut.add(id)
+            for attempt in self.attempts.values():
+                attempt.zombie |= id in attempt.launch.nodes
 
     def mend_node(self, id: NodeId) -> None:
         self.cut.discard(id)
@@ -320,7 +324,7 @@ class SimExecutor:
         id = attempt.launch.work.id
         for key in sorted(self.attempts):
             other = self.attempts[key]
-            if key[0] == id and other is not attempt and other.holds and self._reachable(other.launch):
+            if key[0] == id and other is not attempt and other.holds and not other.zombie:
                 self.effects.wrong.append(f"{id}: attempts {key[1]} and {attempt.launch.attempt} run at once")
             if key[0] == id and other.launch.fence > attempt.launch.fence:
                 self.effects.wrong.append(f"{id}: attempt {attempt.launch.attempt} starts under an old fence")

@@ -23,7 +23,8 @@ from aios.kernel.invariants import violations as state_violations
 from aios.kernel.ports import Asked, Executor, Log, Observed, Refused, Reply, Request, StaleEpoch
 from aios.kernel.queue import Question
 from aios.kernel.state import State
-from aios.kernel.step import POLICY, Turn, step, violations
+from aios.kernel.step import POLICY, Turn, step
+from placement.check import violations
 from placement.model import Policy
 
 POLL_S = 1.0
@@ -120,10 +121,9 @@ class Loop:
     def idle_s(self, turn: Turn | None) -> float:
         """Return how long nothing is due after a turn."""
         now_s = self._executor.now_s()
-        due = [due_s for due_s in (turn.wake_s if turn else None, self._planning.due_s(), self._retry_s) if due_s is not None]
-        if self._trouble_s:
-            due.append(now_s + self._trouble_s)
-        return max(0.0, min([self._poll_s, *(due_s - now_s for due_s in due)]))
+        trouble_s = now_s + self._trouble_s if self._trouble_s else None
+        due = (turn.wake_s if turn else None, self._planning.due_s(), self._retry_s, trouble_s)
+        return max(0.0, min([self._poll_s, *(due_s - now_s for due_s in due if due_s is not None)]))
 
     def _turn(self) -> Turn | None:
         # 1. Look.

@@ -12,7 +12,7 @@ from aios.kernel.inputs import is_versioned, split
 from aios.kernel.ports import Accepted, Answer, ApplyTenants, Asked, NewWork, Refused, Reply, StopWork, Submit
 from aios.kernel.queue import ancestors
 from aios.kernel.state import State
-from placement.model import ROOT, Demand, DemandId, Node, TenantId, total
+from placement.model import ROOT, Demand, DemandId, TenantId
 
 
 def admit(fold: Fold, now_s: float, asked: Sequence[Asked]) -> tuple[Answer, ...]:
@@ -48,9 +48,9 @@ def _submit(fold: Fold, now_s: float, submit: Submit) -> Reply:
             found = _new_id(fold.state, work.name, len(ids))
         ids[work.name] = found
     for work in fresh:
-        impossible = _impossible(fold.state, work, submit)
-        if impossible is not None:
-            return impossible
+        refused = _missing_input(fold.state, work, submit)
+        if refused is not None:
+            return refused
     for work in _in_order(fresh):
         fold.record(Submitted(now_s, _with_id(work, ids, now_s), submit.key))
     return Accepted(tuple(ids[work.name] for work in submit.works), existing=not fresh)
@@ -145,8 +145,8 @@ def _existing(state: State, work: NewWork) -> WorkloadId | Refused | None:
     )
 
 
-def _impossible(state: State, work: NewWork, submit: Submit) -> Refused | None:
-    """Return why a workload could never start, as far as is known now."""
+def _missing_input(state: State, work: NewWork, submit: Submit) -> Refused | None:
+    """Return which input neither exists nor is made in this submission."""
     made = {split(reference)[0] for other in submit.works for _, reference in other.outputs}
     for role, reference in work.inputs:
         key, version = split(reference)
@@ -163,37 +163,6 @@ def _impossible(state: State, work: NewWork, submit: Submit) -> Refused | None:
                 f"{work.name}: input {role!r}: {key} has no version {version}",
                 f"versions: {', '.join(str(v.version) for v in versions)}",
             )
-    return _too_large(work, list(state.nodes.values()))
-
-
-def _too_large(work: NewWork, nodes: list[Node]) -> Refused | None:
-    """Return why no nodes that were ever seen could hold a gang, without placing it."""
-    if not nodes:
-        return None
-    demand = work.demand
-    needed = demand.bundles[: demand.min_bundles]
-    for idx, bundle in enumerate(needed):
-        accepted = [node for node in nodes if bundle.selector.accepts(node)]
-        if not accepted:
-            return Refused(
-                "unsatisfiable",
-                f"{work.name}: no node has {bundle.selector} (bundle {idx})",
-                "see the nodes' labels with `aios status`",
-            )
-        if not any(bundle.resources.fits_in(node.resources) for node in accepted):
-            return Refused(
-                "unsatisfiable",
-                f"{work.name}: no node could ever hold bundle {idx} ({bundle.resources})",
-                "ask for less in one bundle, or add a larger node",
-            )
-    everything = total(node.resources for node in nodes)
-    wanted = demand.resources(len(needed))
-    if not wanted.fits_in(everything):
-        return Refused(
-            "unsatisfiable",
-            f"{work.name}: a gang of {len(needed)} asks for {wanted}, the cluster has {everything}",
-            "ask for fewer workers, or add nodes",
-        )
     return None
 
 

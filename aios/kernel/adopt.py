@@ -64,13 +64,14 @@ def valid_part(
         grants = _that_fit(state, observed, grants, victims, refused)
         granted = {one.demand for one in grants}
         needed = {id: p for id, p in victims.items() if not p.beneficiaries or granted.intersection(p.beneficiaries)}
-        if needed != victims:
+        if len(needed) < len(victims):
             refused.extend(f"{id}: need not yield, nobody gets its place" for id in victims if id not in needed)
             victims = needed
             continue
+        orders = tuple(_for_those(granted, preemption) for preemption in victims.values())
         waiting = _waiting(present, plan, granted)
         part = replace(
-            plan, grants=tuple(grants), preemptions=tuple(victims.values()), resizes=(), waiting=waiting
+            plan, grants=tuple(grants), preemptions=orders, resizes=(), waiting=waiting
         )
         wrong = judge(present, part) if grants or victims else ()
         if not wrong:
@@ -80,6 +81,10 @@ def valid_part(
         else:
             refused.extend(f"{id}: {wrong[0]}" for id in victims)
             victims = {}
+
+
+def _for_those(granted: set[DemandId], preemption: Preemption) -> Preemption:
+    return replace(preemption, beneficiaries=tuple(id for id in preemption.beneficiaries if id in granted))
 
 
 def _accepted(refused: list[str], id: DemandId, why_not: str) -> bool:

@@ -52,11 +52,10 @@ class Proposed:
 
 
 def ask(state: State, now_s: float, observed: Observed, policy: Policy | None = None) -> Ask | None:
-    """Return the question whose answer would help now: something waits, or runs on a node that drains."""
-    now = problem(state, now_s, observed, policy)
-    draining = {node.id for node in now.nodes if node.state is not NodeState.READY}
-    if not now.pending and not any(r.demand.preemptible and draining.intersection(r.nodes) for r in now.running):
+    """Return the question whose answer would help now; None where nothing waits."""
+    if not any(is_pending(state, workload, now_s) and not kept(state, workload.id) for workload in live(state)):
         return None
+    now = problem(state, now_s, observed, policy)
     return Ask(now, state.version, question(now))
 
 
@@ -73,7 +72,7 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
             running.append(_running(workload, attempt))
         elif nodes:
             kept_nodes.append(placed(workload.work.demand, nodes))
-            running.append(Running(replace(workload.work.demand, preemptible=False), nodes, now_s))
+            running.append(Running(_as_placed(workload.work.demand, nodes, preemptible=False), nodes, now_s))
         elif is_pending(state, workload, now_s):
             pending.append(workload.work.demand)
     nodes_up = tuple(node for node in _in_order(state.nodes.values()) if node.state is not NodeState.DOWN)
@@ -164,13 +163,17 @@ def _surplus(leaving: Mapping[NodeId, Resources], kept_nodes: Mapping[NodeId, Re
 
 def _running(workload: Workload, attempt: Attempt) -> Running:
     demand = workload.work.demand
-    if workload.status is Status.STOPPING:
-        demand = replace(demand, preemptible=False)
+    may_yield = demand.preemptible and workload.status is not Status.STOPPING
     started_s = attempt.granted_s if attempt.started_s is None else attempt.started_s
     saved_s = workload.checkpoint_s
     if saved_s is not None and saved_s < attempt.granted_s:
         saved_s = started_s  # it began from that checkpoint: nothing older can be lost
-    return Running(demand, attempt.nodes, started_s, saved_s)
+    return Running(_as_placed(demand, attempt.nodes, preemptible=may_yield), attempt.nodes, started_s, saved_s)
+
+
+def _as_placed(demand: Demand, nodes: tuple[NodeId, ...], *, preemptible: bool) -> Demand:
+    """Return what runs as the planner may treat it: with the size it has, and whole or not at all."""
+    return replace(demand, bundles=demand.bundles[: len(nodes)], min_bundles=len(nodes), preemptible=preemptible)
 
 
 def _tenants(state: State, demands: Iterable[Demand]) -> tuple[Tenant, ...]:

@@ -16,13 +16,10 @@ from aios.kernel.progress import progress
 from aios.kernel.queue import Ask, Proposed, ask, live
 from aios.kernel.reconcile import reconcile
 from aios.kernel.state import State
-from placement.model import Plan, Policy, Problem
+from placement.check import violations
+from placement.model import Policy
 
 POLICY = Policy()
-
-
-def violations(problem: Problem, plan: Plan) -> tuple[str, ...]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
