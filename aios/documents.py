@@ -16,6 +16,7 @@ Loc = tuple[str | int, ...]
 _DEEPEST = 32
 _MOST_VALUES = 200_000
 _LARGEST_BYTES = 8 * 2**20
+_POWER = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,2}")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
@@ -158,7 +159,7 @@ class _Reader:
                 self._fail(node, loc, f"{text} is not a finite number")
             case "float" if _FLOAT.fullmatch(text):
                 return float(text)
-            case "str" if getattr(node, "style", None) is None and re.fullmatch(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,2}", text):
+            case "str" if getattr(node, "style", None) is None and _POWER.fullmatch(text):
                 return float(text)  # 1e-3 is text in YAML 1.1, and a number to everybody else
             case "str" | "int" | "float" | "timestamp" | "value" | "merge":
                 return text

@@ -11,6 +11,7 @@
     ├── NotFound               404  no such workload, tenant, dataset or model
     ├── Ambiguous              409  a prefix that fits several
     ├── Unauthorized           401  no bearer token, or a wrong one
+    ├── NotFinished          408  still going on when the time to wait was over
     ├── NoControlPlane         503  nothing answers where it should
     ├── VersionMismatch        409  a cluster of another Ray or Python version
     ├── StaleFence             409  a write by an attempt that is no longer current
@@ -91,6 +92,12 @@ class Unauthorized(AiosError):
     code = "unauthorized"
     http_status = 401
     exit_code = 107
+
+
+class NotFinished(AiosError):
+    code = "not_finished"
+    http_status = 408
+    exit_code = 101
 
 
 class NoControlPlane(AiosError):

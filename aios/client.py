@@ -1,0 +1,350 @@
+"""The Python SDK: what the ``aios`` command does, from a notebook, a driver script or a job."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from aios.connection import RETRY_S, Connection
+from aios.documents import Document, read_file, render
+from aios.errors import AiosError, InvalidSpec, NotFinished, NotFound
+from aios.packages import pack
+from aios.views import (
+    ArtefactList,
+    ArtefactView,
+    DryRunView,
+    EventList,
+    EventView,
+    ExplainList,
+    ExplainView,
+    LogsView,
+    NodeList,
+    NodeView,
+    PackageView,
+    PlanView,
+    StatusView,
+    Submission,
+    TenantList,
+    TenantView,
+    WaitView,
+    WorkloadList,
+    WorkloadView,
+    from_json,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+POLL_S = 20.0
+_T = TypeVar("_T")
+
+
+class Describes(Protocol):
+    """Anything that can say what is to be run, such as ``aios.Pipeline``."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+Source = str | Path | Mapping[str, Any] | Describes | Iterable[Any]
+"""A file, a document, something that describes one, or several of them."""
+
+
+class Client:
+    """A connection to a control plane.
+
+    Parameters
+    ----------
+    api_url : str, optional
+        Where it is; by default ``AIOS_ADDRESS``, or the cluster that ``aios up`` started from this home.
+    token : str, optional
+        By default ``AIOS_TOKEN``, or ``api_token`` in ``AIOS_HOME``.
+    timeout : float
+        Seconds for one request.
+    retry_s : float
+        How long to try again while the control plane does not answer; it may be restarting.
+    transport : httpx.BaseTransport, optional
+        Another way to send requests.
+
+    Notes
+    -----
+    All errors are those of ``aios.errors``. A submission carries an idempotency key, so that one that is sent again
+    after a lost answer is the same submission.
+    """
+
+    def __init__(
+        self,
+        api_url: str | None = None,
+        token: str | None = None,
+        timeout: float = 40.0,
+        retry_s: float = RETRY_S,
+        transport: httpx.BaseTransport | None = None,
+        on_trouble: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._wire = Connection(api_url, token, timeout, retry_s, transport, on_trouble)
+
+    @property
+    def url(self) -> str:
+        return self._wire.url
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # What there is.
+
+    def status(self) -> StatusView:
+        """Return the control plane and its cluster at a glance."""
+        return from_json(StatusView, self._wire.get("/status"))
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        return from_json(NodeList, self._wire.get("/nodes")).nodes
+
+    def tenants(self) -> tuple[TenantView, ...]:
+        return from_json(TenantList, self._wire.get("/tenants")).tenants
+
+    def datasets(self) -> tuple[ArtefactView, ...]:
+        return from_json(ArtefactList, self._wire.get("/datasets")).artefacts
+
+    def models(self) -> tuple[ArtefactView, ...]:
+        return from_json(ArtefactList, self._wire.get("/models")).artefacts
+
+    def endpoints(self) -> tuple[ArtefactView, ...]:
+        return from_json(ArtefactList, self._wire.get("/endpoints")).artefacts
+
+    def workloads(
+        self, *, all: bool = False, tenant: str = "", status: str = "", pipeline: str = ""
+    ) -> tuple[WorkloadView, ...]:
+        """Return the workloads that are not over, or ``all`` of them, or those with a status (several with commas)."""
+        found = self._wire.get(
+            "/workloads", all=str(all).lower(), tenant=tenant, status=status, pipeline=pipeline
+        )
+        return from_json(WorkloadList, found).workloads
+
+    def find(self, ref: str) -> tuple[WorkloadView, ...]:
+        """Return what an id, a name, a pipeline or a prefix addresses; raises NotFound."""
+        return from_json(WorkloadList, self._wire.get("/workloads", ref=_checked(ref))).workloads
+
+    def get(self, ref: str) -> WorkloadView:
+        """Return one workload by id, name or prefix."""
+        return from_json(WorkloadView, self._wire.get(f"/workloads/{_checked(ref)}"))
+
+    def explain(self, ref: str) -> tuple[ExplainView, ...]:
+        """Return why each workload waits, or why it runs there, and what to do next."""
+        return from_json(ExplainList, self._wire.get(f"/workloads/{_checked(ref)}/explain")).explanations
+
+    def plan(self) -> PlanView:
+        """Return the plan in force: terms, bound, gap and shares."""
+        return from_json(PlanView, self._wire.get("/plan"))
+
+    def events(self, after: int = 0, limit: int = 200, timeout_s: float = 0.0) -> tuple[EventView, ...]:
+        found = self._wire.get("/events", after=after, limit=limit, timeout_s=timeout_s)
+        return from_json(EventList, found).events
+
+    # What can be done.
+
+    def submit(self, source: Source, *, rerun: bool = False, key: str | None = None) -> Submission:
+        """Submit all workloads of a source, or none. The same name and content is the same workload.
+
+        Parameters
+        ----------
+        source : file, document, Pipeline, or several
+            A local ``working_dir`` is uploaded; in a file it is relative to the file.
+        rerun : bool
+            Run once more what has ended.
+        key : str, optional
+            Idempotency key; a fresh one by default.
+        """
+        documents = self._ready(source)
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        body = {"documents": [document.value for document in documents], "rerun": rerun}
+        return self._asked(Submission, documents, "POST", "/workloads", body, headers)
+
+    def dry_run(self, source: Source) -> DryRunView:
+        """Return each workload's demand and what the planner would do with it now; nothing is submitted."""
+        documents = self._ready(source, upload=False)
+        body = {"documents": [document.value for document in documents]}
+        return self._asked(DryRunView, documents, "POST", "/plan", body)
+
+    def apply(self, source: Source, *, rerun: bool = False) -> Submission:
+        """Apply documents of any kind: everything is checked before the first is done, tenants come first."""
+        documents = documents_of(source)
+        tenants = [document for document in documents if document.value.get("kind") == "tenant"]
+        others = [document for document in documents if document.value.get("kind") != "tenant"]
+        if tenants and others:
+            self.dry_run(_Documents(documents))
+        if tenants:
+            self.apply_tenants(_Documents(tenants))
+        if not others:
+            return Submission()
+        return self.submit(_Documents(others), rerun=rerun)
+
+    def apply_tenants(self, source: Source) -> tuple[TenantView, ...]:
+        """Add or change tenants; others stay."""
+        documents = documents_of(source)
+        body = {"documents": [document.value for document in documents]}
+        return self._asked(TenantList, documents, "PUT", "/tenants", body).tenants
+
+    def stop(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
+        """Stop a workload, or all stages of a pipeline."""
+        found = self._wire.send("POST", f"/workloads/{_checked(ref)}/stop", params={"by": by})
+        return from_json(WorkloadList, found).workloads
+
+    def wait(self, ref: str, until: str = "over", timeout: float | None = None) -> tuple[WorkloadView, ...]:
+        """Wait until all that ``ref`` addresses is ``over``, ``succeeded``, ``running`` or ``ready``.
+
+        Raises NotFinished after ``timeout`` seconds; the workloads go on. A workload that ended otherwise than it
+        was waited for is returned as it is.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = POLL_S if deadline is None else max(0.0, deadline - time.monotonic())
+            answer = self.poll(ref, until, timeout_s=min(POLL_S, left))
+            if answer.done:
+                return answer.workloads
+            if deadline is not None and time.monotonic() >= deadline:
+                going = ", ".join(f"{w.id} is {w.status}" for w in answer.workloads if not w.over)
+                raise NotFinished(f"not {until} after {timeout:g} s: {going}", hint=f"it goes on; aios explain {ref}")
+
+    def poll(self, ref: str, until: str = "changed", seen: str = "", timeout_s: float = POLL_S) -> WaitView:
+        """Ask once, for at most ``timeout_s``, whether a condition holds or anything has changed since ``seen``."""
+        found = self._wire.get(f"/workloads/{_checked(ref)}/wait", until=until, seen=seen, timeout_s=timeout_s)
+        return from_json(WaitView, found)
+
+    def run(self, source: Source, *, rerun: bool = False, follow: bool = True) -> tuple[WorkloadView, ...]:
+        """Submit and wait to the end, printing states and logs; a service counts as done once it is ready."""
+        from aios.follow import Follower
+
+        submission = self.submit(source, rerun=rerun)
+        follower = Follower(self, [workload.id for workload in submission.workloads])
+        for line in follower.lines():
+            if follow:
+                print(line.text, flush=True)
+        return follower.workloads
+
+    def logs(self, ref: str, *, follow: bool = False, attempt: int = 0, tail: int | None = None) -> Iterator[str]:
+        """Yield pieces of a workload's log; with ``follow`` until it is over, all further attempts included.
+
+        Parameters
+        ----------
+        attempt : int
+            Which one; 0 means the latest, and with ``follow`` those after it too.
+        tail : int, optional
+            Begin with the last lines only.
+        """
+        at, offset = attempt, 0
+        if tail is not None:
+            at, offset, last = self._tail(ref, attempt, tail)
+            yield last
+        while True:
+            piece = self.log_piece(ref, at, offset, POLL_S if follow else 0.0)
+            at, offset = piece.attempt, piece.next_offset
+            if piece.text:
+                yield piece.text
+            elif not follow or (piece.end and (attempt or piece.over) and piece.latest_attempt <= at):
+                return
+            elif not attempt and piece.latest_attempt > at:
+                at, offset = at + 1, 0
+            elif attempt and piece.end:
+                return
+
+    def _tail(self, ref: str, attempt: int, n_lines: int) -> tuple[int, int, str]:
+        """Return the attempt, where its log ends now, and its last lines."""
+        held, offset = "", 0
+        while (piece := self.log_piece(ref, attempt, offset)).text:
+            held = "".join((held + piece.text).splitlines(keepends=True)[-n_lines:]) if n_lines > 0 else ""
+            offset = piece.next_offset
+        return piece.attempt, offset, held
+
+    def log_piece(self, ref: str, attempt: int = 0, offset: int = 0, timeout_s: float = 0.0) -> LogsView:
+        """Return one piece of an attempt's log from a byte on."""
+        found = self._wire.get(f"/workloads/{_checked(ref)}/logs", attempt=attempt, offset=offset, timeout_s=timeout_s)
+        return from_json(LogsView, found)
+
+    def upload_package(self, folder: str | Path) -> PackageView:
+        """Upload a folder as a package and return its ``package://`` address; the same files are sent once."""
+        package = pack(Path(folder))
+        try:
+            return from_json(PackageView, self._wire.get(f"/packages/{package.digest}"))
+        except NotFound:
+            path = f"/packages/{package.digest}"
+            return from_json(PackageView, self._wire.send("PUT", path, content=package.content))
+
+    # How.
+
+    def _ready(self, source: Source, upload: bool = True) -> list[Document]:
+        """Return a source's documents, their local folders uploaded (or only named, where nothing is to be left)."""
+        return [self._with_packages(document, upload) for document in documents_of(source)]
+
+    def _with_packages(self, document: Document, upload: bool) -> Document:
+        value = dict(document.value)
+        base = Path(document.file).parent if document.file else Path()
+        if isinstance(value.get("stages"), list):
+            value["stages"] = [self._packaged(stage, base, upload) for stage in value["stages"]]
+        return Document(self._packaged(value, base, upload), document.file, document.lines)
+
+    def _packaged(self, value: Any, base: Path, upload: bool) -> Any:
+        folder = value.get("working_dir") if isinstance(value, dict) else None
+        if not isinstance(folder, str) or "://" in folder:
+            return value
+        path = base / folder
+        uri = self.upload_package(path).uri if upload else pack(path).uri
+        return {**value, "working_dir": uri}
+
+    def _asked(
+        self,
+        type_: type[_T],
+        documents: list[Document],
+        method: str,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> _T:
+        try:
+            return from_json(type_, self._wire.send(method, path, body=body, headers=headers))
+        except AiosError as error:
+            raise located(error, documents) from None
+
+
+class _Documents(tuple[Document, ...]):
+    """Documents that were read already, with their places."""
+
+
+def documents_of(source: Source) -> list[Document]:
+    """Return the documents of a file, a mapping, a description, or several of them."""
+    if isinstance(source, _Documents):
+        return list(source)
+    if isinstance(source, (str, Path)):
+        return read_file(source)
+    if isinstance(source, Mapping):
+        return [Document(dict(source))]
+    if hasattr(source, "to_dict"):
+        return [Document(cast(Describes, source).to_dict())]
+    if isinstance(source, Iterable):
+        return [document for one in source for document in documents_of(cast(Source, one))]
+    raise InvalidSpec(f"cannot submit a {type(source).__name__}", hint="give a file, a dict, a Pipeline or a list")
+
+
+def located(error: AiosError, documents: list[Document]) -> AiosError:
+    """Return the error with every problem's file, line and path in its message."""
+    if not error.problems or not error.problems[0].loc:
+        return error
+    text = "\n".join(render(problem, documents) for problem in error.problems)
+    hint = "" if any(problem.hint for problem in error.problems) else error.hint
+    return type(error)(text, hint=hint, problems=error.problems)
+
+
+def _checked(ref: str) -> str:
+    if not ref or not ref.isascii() or any(c in "/?#%\\ \n\r\t" for c in ref) or ref in (".", ".."):
+        raise NotFound(f"there is no workload {ref[:63]!r}", hint="list them: aios ps -a")
+    return ref
