@@ -110,9 +110,11 @@ def make_private(home: Path) -> None:
         path.chmod(0o600)
 
 
-def ray_environment(settings: Settings) -> dict[str, str]:
-    """Return what every process of ours on an embedded cluster needs in its environment."""
-    return {
+def own_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of processes of ours that start or use the embedded cluster."""
+    dropped = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON", "RAY_NAMESPACE"}
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    return kept | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(settings.ray_token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -127,9 +129,7 @@ def start(settings: Settings, shape: EmbeddedShape) -> Keeper:
     """Start the cluster in the background and wait until all its nodes are there."""
     stop(settings.home)
     tmp = tempfile.mkdtemp(prefix="aios-", dir=_TEMPORARY)
-    dropped = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON", "RAY_NAMESPACE"}
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    environment |= ray_environment(settings) | {"RAY_TMPDIR": tmp}
+    environment = own_environment(settings) | {"RAY_TMPDIR": tmp}
     log_file = settings.home / "logs" / "cluster.log"
     command = [sys.executable, "-m", "aios.adapters.keeper", "--home", str(settings.home), "--tmp", tmp]
     with open(log_file, "ab") as log:

@@ -50,6 +50,11 @@ class Leftovers:
             log.info("strays_swept", actors=strays, n_groups=len(groups))
         self._remove(strays, groups)
 
+    def remove_all(self) -> None:
+        """Remove everything of every attempt, the supervisors too."""
+        for attempt in {*actors_of_attempts().values(), *(owner for owner, _ in _groups())}:
+            self.remove(attempt)
+
     def _remove(self, actors: list[str], groups: list[PlacementGroup]) -> None:
         for name in actors:  # before the groups: a call to an actor whose group went first may hang
             kill_actor(name)

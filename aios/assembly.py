@@ -1,0 +1,53 @@
+"""A control plane put together from its parts, on the Ray cluster of this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aios
+from aios.adapters.folder import Folder
+from aios.adapters.ray import RayExecutor
+from aios.api.app import create_app
+from aios.config import API_HOST, Settings
+from aios.control.loop import Loop
+from aios.control.plane import Plane, Watched
+from aios.control.planning import ThreadedPlanning
+from aios.store.sql import SqlLog
+from aios.telemetry import logs
+from placement.check import violations
+from placement.model import Plan, Problem
+from placement.planners import ladder
+from placement.planners.base import Budget
+
+
+def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane:
+    """Build a control plane and start it.
+
+    Parameters
+    ----------
+    parts : mapping
+        ``settings`` (Settings) and ``facts`` (what ``aios status`` shows of the cluster).
+    on_end : callable
+        Called when the control plane has ended: by ``stop``, or since another one took over.
+    """
+    settings: Settings = parts["settings"]
+    logs.configure(settings.home)
+    log = SqlLog(settings.store_url)
+    executor = Watched(RayExecutor(settings.storage))
+    planning = ThreadedPlanning(plan, executor.wake)
+    loop = Loop(log, executor, planning, judge=violations, version=aios.__version__)
+
+    def log_file(workload: str, attempt: int) -> Path:
+        return Folder(settings.storage, workload, attempt).log
+
+    plane = Plane(log, executor, loop, plan, settings.storage, log_file, parts["facts"])
+    app = create_app(plane, settings.api_token_file.read_text(encoding="utf-8").strip())
+    plane.start(app, API_HOST, settings.api_port, on_end)
+    return plane
+
+
+def plan(problem: Problem, budget: Budget) -> Plan:
+    return ladder.plan(problem, budget, time.monotonic)
