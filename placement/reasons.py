@@ -211,9 +211,10 @@ def _fragmentation_sentence(now: Situation, demand: Demand) -> str:
     names = list(largest.resources)
     most = {name: max((room.free.get(name, 0) for room in allowed), default=0) for name in names}
     room_for = sum(room.how_many(largest.resources, demand.min_bundles) for room in allowed)
+    bundles = "1 bundle" if demand.min_bundles == 1 else f"{demand.min_bundles} bundles"
     return (
-        f"{_idle_sentence(now, demand)}, but scattered: room for {room_for} of its {demand.min_bundles} "
-        f"bundle{'' if demand.min_bundles == 1 else 's'} of {largest.resources}, the most on one node {amounts(most, names)}"
+        f"{_idle_sentence(now, demand)}, but scattered: room for {room_for} of its {bundles} of "
+        f"{largest.resources}, the most on one node {amounts(most, names)}"
     )
 
 
