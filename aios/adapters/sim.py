@@ -322,6 +322,8 @@ class SimExecutor:
     def _note_wrongs(self, attempt: SimAttempt) -> None:
         """Note what must never be: two reachable runs of one workload, or a run that forgot its progress."""
         id = attempt.launch.work.id
+        if attempt.zombie:
+            return  # nobody can hold back what cannot be reached; its word counts for nothing
         for key in sorted(self.attempts):
             other = self.attempts[key]
             if key[0] == id and other is not attempt and other.holds and not other.zombie:

@@ -32,7 +32,8 @@ def first_fit(problem: Problem, budget: Budget) -> Plan:
     victims = [r for r in problem.running if r.demand.preemptible]
     for demand in sorted(problem.pending, key=lambda d: -d.priority):
         nodes = _place(problem, demand, free)
-        lower = sorted((r for r in victims if r.demand.priority < demand.priority), key=lambda r: r.demand.priority)
+        mine = [r for r in victims if r.demand.tenant == demand.tenant and r.demand.priority < demand.priority]
+        lower = sorted(mine, key=lambda r: r.demand.priority)
         evicted: list[Running] = []
         trial = dict(free)
         while nodes is None and lower:
