@@ -1,0 +1,78 @@
+"""One replica of an endpoint: loads the model, says where it runs, answers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipelines.run import Whereabouts
+from pipelines.serve.rows import BadRequest, parse
+from pipelines.train.network import load, predict
+
+
+class Predictor:
+    """Answers rows with predictions of one model version.
+
+    Parameters
+    ----------
+    others : sequence of (replicas, handle)
+        Further deployments of the same endpoint, to which their part of the requests is passed on.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        version: str,
+        whereabouts: Whereabouts,
+        n_own: int = 1,
+        others: Sequence[tuple[int, DeploymentHandle]] = (),
+    ) -> None:
+        torch.set_num_threads(1)
+        self.network, self.card = load(Path(folder))
+        self.version = version
+        self.weights = [n_own, *(n for n, _ in others)]
+        self.handles = [None, *(handle for _, handle in others)]
+        whereabouts.say()
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            if request.method in ("GET", "HEAD"):
+                return _json(200, self.about())
+            if request.method != "POST":
+                raise BadRequest(405, f"{request.method} is not known here: GET describes the model, POST predicts")
+            rows = parse(await request.body(), self.card["features"])
+        except BadRequest as bad:
+            return _json(bad.status, bad.document(), "application/problem+json")
+        (handle,) = random.choices(self.handles, self.weights)
+        return _json(200, self.predict(rows) if handle is None else await handle.predict.remote(rows))
+
+    def predict(self, rows: list[list[float]]) -> dict[str, Any]:
+        predictions, probabilities = predict(self.network, self.card, rows)
+        answer: dict[str, Any] = {"model": self.version, "predictions": predictions}
+        if probabilities is not None:
+            answer["probabilities"] = [[round(p, 6) for p in row] for row in probabilities]
+        return answer
+
+    def about(self) -> dict[str, Any]:
+        """Return what the endpoint takes and gives."""
+        return {
+            "model": self.version,
+            "task": self.card["task"],
+            "classes": self.card["classes"],
+            "inputs": self.card["signature"]["inputs"],
+            "outputs": self.card["signature"]["outputs"],
+            "scores": self.card["scores"],
+            "dataset": self.card["dataset"]["reference"],
+        }
+
+
+def _json(status: int, value: Mapping[str, Any], media_type: str = "application/json") -> Response:
+    return Response(json.dumps(value), status_code=status, media_type=media_type)  # ASCII: survives lone surrogates
