@@ -220,6 +220,7 @@ def test_the_file_of_spans_is_what_collectors_read(tmp_path: Path) -> None:
         parsed = Parse(as_protobuf_json(line), trace_pb2.TracesData()).resource_spans[0].scope_spans[0].spans[0]
         assert parsed.name == span["name"]
         assert parsed.trace_id.hex() == span["traceId"]
+        assert parsed.kind == (parsed.SPAN_KIND_SERVER if parsed.name == "submit" else parsed.SPAN_KIND_INTERNAL)
         assert parsed.end_time_unix_nano >= parsed.start_time_unix_nano
     assert stat.S_IMODE(span_file(tmp_path).stat().st_mode) == 0o600
 
