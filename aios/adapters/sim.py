@@ -170,8 +170,9 @@ class SimExecutor:
         key = (launch.work.id, launch.attempt)
         if key in self.attempts or any(node not in self.nodes for node in launch.nodes):
             return
-        deaf = self.deaf(launch.work)
-        self.attempts[key] = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint, deaf=deaf)
+        attempt = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint)
+        attempt.deaf, attempt.zombie = self.deaf(launch.work), not self._reachable(launch)
+        self.attempts[key] = attempt
         self.at(self._now_s + self._pace.launch_s, lambda: self._begin(key))
 
     def _begin(self, key: tuple[WorkloadId, int]) -> None:

@@ -181,6 +181,9 @@ class Loop:
         self._sequence = self._log.append(self._epoch, events)
         self._state = after
         self._check(events)
+        self._tell(events)
+
+    def _tell(self, events: Sequence[Event]) -> None:
         for listener in self._listeners:
             try:
                 listener(events, self._state)
@@ -202,13 +205,20 @@ class Loop:
         self._asked = None
         self._in_trouble()
         try:
-            self._catch_up()
+            written = self._catch_up()
         except Exception:
             _log.exception("store_unreadable")
+            return
+        if written:  # it was written after all, only the answer was lost
+            self._tell(written)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self) -> list[Event]:
+        """Fold what the log holds beyond the state, and return it."""
+        written = []
         for sequence, event in self._log.read(self._sequence):
             self._state, self._sequence = evolve(event, self._state), sequence
+            written.append(event)
+        return written
 
     def _act(self, turn: Turn) -> None:
         if not turn.actions:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from aios.kernel.events import PlanAdopted, PreemptionOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
 from aios.kernel.ports import Observed
-from aios.kernel.progress import grant, wait, yielding_for
-from aios.kernel.queue import Proposed, kept, problem, question
+from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status
 from placement.model import DemandId, Grant, NodeState, Plan, Policy, Preemption, Problem, Reason, Waiting
@@ -185,14 +184,14 @@ def _grant_or_keep(fold: Fold, now_s: float, room: Room, one: Grant, plan_id: in
     leaving = yielding_for(fold.state, id)
     if not leaving and room.fits_now(demand, one.nodes):
         room.take(demand, one.nodes)
-        grant(fold, now_s, id, one.nodes, plan_id, f"plan {plan_id} ({plan.stats.planner}, {plan.stats.status})")
+        fold.grant(now_s, id, one.nodes, plan_id, f"plan {plan_id} ({plan.stats.planner}, {plan.stats.status})")
         return
     who = ", ".join(leaving) or "others"
     detail = f"{who} must leave first; {len(one.nodes)} bundles are kept for it"
-    wait(fold, Waits(now_s, id, "WaitingForPreemption", detail, (), one.nodes, plan_id))
+    fold.wait(Waits(now_s, id, "WaitingForPreemption", detail, (), one.nodes, plan_id))
 
 
 def _say_why(fold: Fold, now_s: float, id: WorkloadId, waiting: Waiting | None) -> None:
     workload = fold.state.workloads[id]
     if waiting is not None and workload.current is None and not kept(fold.state, id):
-        wait(fold, Waits(now_s, id, REASONS[waiting.reason], waiting.detail, waiting.would_run_if))
+        fold.wait(Waits(now_s, id, REASONS[waiting.reason], waiting.detail, waiting.would_run_if))

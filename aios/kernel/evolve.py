@@ -30,6 +30,7 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.state import Attempt, State, Status, Workload
+from placement.model import NodeId
 
 PREEMPTED_BY = {
     "priority": "PreemptedByPriority",
@@ -59,6 +60,17 @@ class Fold:
     def record(self, event: Event) -> None:
         self.state = evolve(event, self.state)
         self.events.append(event)
+
+    def grant(self, now_s: float, id: WorkloadId, nodes: tuple[NodeId, ...], plan_id: int, why: str) -> None:
+        """Record that the next attempt may run, under a new fence."""
+        number = len(self.state.workloads[id].attempts) + 1
+        self.record(Granted(now_s, id, number, self.state.fence + 1, nodes, plan_id, why))
+
+    def wait(self, waits: Waits) -> None:
+        """Record why a workload waits, where that is new."""
+        before = self.state.waits.get(waits.workload)
+        if before is None or replace(before, at_s=waits.at_s, plan_id=waits.plan_id) != waits:
+            self.record(waits)
 
 
 def evolve(event: Event, state: State) -> State:
@@ -218,8 +230,8 @@ def _attempt_started(event: AttemptStarted, workload: Workload) -> Workload:
     return workload
 
 
-def _seen(attempt: Attempt, nodes: tuple[str, ...]) -> Attempt:
-    return replace(attempt, actual=nodes) if nodes else attempt  # type: ignore[arg-type]  # NodeId is a str
+def _seen(attempt: Attempt, nodes: tuple[NodeId, ...]) -> Attempt:
+    return replace(attempt, actual=nodes) if nodes else attempt
 
 
 def _attempt_ready(event: AttemptReady, workload: Workload) -> Workload:

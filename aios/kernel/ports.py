@@ -28,7 +28,7 @@ class ObservedNode:
 
     node: Node
     name: str = ""
-    foreign: Resources = Resources()
+    foreign: Resources = Resources()  # noqa: RUF009  # frozen
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from aios.kernel.events import Finished, Granted, Waits, WorkloadId
+from aios.kernel.events import Finished, Waits
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
-from aios.kernel.queue import kept, live, unmet, yields
+from aios.kernel.queue import kept, live, unmet, yielding_for
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status, Workload
 from placement.model import NodeState
@@ -24,30 +24,6 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     _grant_kept(fold, now_s, observed)
 
 
-def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
-    """Return the workloads that still have to end for this one."""
-    found = []
-    for other in live(state):
-        attempt = other.current
-        if attempt is not None and yields(attempt) and id in attempt.preempted_for:
-            found.append(other.id)
-    return tuple(found)
-
-
-def grant(fold: Fold, now_s: float, id: WorkloadId, nodes: tuple[str, ...], plan_id: int, why: str) -> None:
-    """Record that the next attempt may run, under a new fence."""
-    number = len(fold.state.workloads[id].attempts) + 1
-    fold.record(Granted(now_s, id, number, fold.state.fence + 1, nodes, plan_id, why))  # type: ignore[arg-type]
-
-
-def wait(fold: Fold, waits: Waits) -> None:
-    """Record why a workload waits, where that is new."""
-    before = fold.state.waits.get(waits.workload)
-    now = (waits.reason, waits.detail, waits.would_run_if, waits.nodes)
-    if before is None or now != (before.reason, before.detail, before.would_run_if, before.nodes):
-        fold.record(waits)
-
-
 def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
     state, id = fold.state, workload.id
     if workload.stop_requested_s is not None:
@@ -60,7 +36,7 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         message = f"it needs {dead[0]}, which is {how}"
         fold.record(Finished(now_s, id, Status.FAILED.value, "DependencyFailed", message))
     elif needs:
-        wait(fold, Waits(now_s, id, "DependencyPending", f"waits for {', '.join(needs)}"))
+        fold.wait(Waits(now_s, id, "DependencyPending", f"waits for {', '.join(needs)}"))
     elif missing := _missing_input(state, workload):
         message = f"input {missing} does not exist: nothing it needs has made it"
         fold.record(Finished(now_s, id, Status.FAILED.value, "MissingInput", message))
@@ -68,7 +44,7 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         number = len(workload.attempts) + 1
         detail = f"{workload.message}; attempt {number} not before t={workload.not_before_s:g}"
         if id not in state.waits:
-            wait(fold, Waits(now_s, id, "BackingOff", detail))
+            fold.wait(Waits(now_s, id, "BackingOff", detail))
 
 
 def _missing_input(state: State, workload: Workload) -> str | None:
@@ -91,11 +67,11 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
             node in fold.state.nodes and fold.state.nodes[node].state is NodeState.READY for node in waits.nodes
         )
         if not nodes_ready:
-            wait(fold, Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))
+            fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))
         elif yielding_for(fold.state, id):
             continue
         elif room.fits_now(demand, waits.nodes):
             room.take(demand, waits.nodes)
-            grant(fold, now_s, id, waits.nodes, waits.plan_id, f"plan {waits.plan_id}: those who yielded are gone")
+            fold.grant(now_s, id, waits.nodes, waits.plan_id, f"plan {waits.plan_id}: those who yielded are gone")
         elif not room.will_fit(demand, waits.nodes):
-            wait(fold, Waits(now_s, id, "WaitingForPlan", "the nodes kept for it were filled by others"))
+            fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it were filled by others"))

@@ -135,6 +135,16 @@ def yields(attempt: Attempt) -> bool:
     return attempt.preempt_cause != ""
 
 
+def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
+    """Return the workloads that still have to end for this one."""
+    found = []
+    for other in live(state):
+        attempt = other.current
+        if attempt is not None and yields(attempt) and id in attempt.preempted_for:
+            found.append(other.id)
+    return tuple(found)
+
+
 def placed(demand: Demand, nodes: tuple[NodeId, ...]) -> dict[NodeId, Resources]:
     """Return what a demand takes of each node: bundle i on ``nodes[i]``."""
     by_node: dict[NodeId, list[Resources]] = {}

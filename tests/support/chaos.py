@@ -17,7 +17,7 @@ from aios.kernel.invariants import turn_violations, violations
 from aios.kernel.ports import Accepted, ApplyTenants, Observed, Reply, Request, StopWork, Submit
 from aios.kernel.state import State, Status
 from aios.store.memory import MemoryLog
-from placement.model import Node, NodeId, NodeState
+from placement.model import Node, NodeState, Plan, Problem
 from placement.planners.base import Budget
 from tests.support.building import node, submit, tenant, want
 from tests.support.first_fit import first_fit
@@ -138,6 +138,7 @@ class World:
         self.executor = ChaosExecutor(self.sim, self.rng, self.rates)
         self.log = ChaosLog(self.executor)
         self.asked: list[tuple[Request, Future[Reply] | None]] = []
+        self.loop: Loop | None = None
         self.ids: list[WorkloadId] = []
         self.stops: set[WorkloadId] = set()
         self.crashes = self.turns = 0
@@ -174,7 +175,7 @@ class World:
         quiet = turn is not None and not turn.events and not turn.actions and self.sim.now_s() > FAULTS_UNTIL_S
         if quiet and self.sim.next_s() is None and not self._open(loop.state) and not self._unanswered():
             return True
-        loop._executor.wait(loop.idle_s(turn))
+        self.executor.wait(loop.idle_s(turn))
         return False
 
     def _check(self, wrong: Sequence[str]) -> None:
@@ -182,14 +183,8 @@ class World:
 
     def _new_loop(self) -> Loop | None:
         """A control plane starts, folds the log, and the clients ask it again."""
-        planner = self.planner
-
-        def shaky(problem: object, budget: Budget) -> object:
-            if self.executor.hits(self.rates.planner_error):
-                raise MemoryError("the solver fell over")
-            return planner(problem, budget)  # type: ignore[arg-type]
-
-        loop = Loop(self.log, self.executor, InlinePlanning(shaky, solve_s=self.rng.choice((0.0, 2.0))), poll_s=5.0)  # type: ignore[arg-type]
+        planning = InlinePlanning(self._shaky_planner, solve_s=self.rng.choice((0.0, 2.0)))
+        loop = Loop(self.log, self.executor, planning, poll_s=5.0)
         try:
             loop.start()
         except OSError:
@@ -199,9 +194,13 @@ class World:
         self.loop = loop
         return loop
 
+    def _shaky_planner(self, problem: Problem, budget: Budget) -> Plan:
+        if self.executor.hits(self.rates.planner_error):
+            raise MemoryError("the solver fell over")
+        return self.planner(problem, budget)
+
     def _ask(self, request: Request) -> None:
-        loop = getattr(self, "loop", None)
-        self.asked.append((request, loop.submit(request) if loop else None))
+        self.asked.append((request, self.loop.submit(request) if self.loop is not None else None))
 
     def _collect(self) -> None:
         """Take the replies; what was accepted must never be lost."""
@@ -215,7 +214,7 @@ class World:
                 self.ids.extend(WorkloadId(id) for id in reply.ids)
             elif not isinstance(reply, Accepted) and reply.code in ("no_control_plane", "error"):
                 self._check([f"refused: {reply.message}"] if reply.code == "error" else [])
-                unanswered.append((request, self.loop.submit(request)))
+                unanswered.append((request, None))
             else:
                 self._check([] if isinstance(reply, Accepted) else [f"refused: {reply}"])
         self.asked = unanswered
@@ -229,27 +228,29 @@ class World:
     def _plan_work(self) -> None:
         rng, largest = self.rng, int(max(n.resources.get("CPU") for n in self.nodes) // 1000) - 1
         for i in range(rng.randint(3, 8)):
-            name = f"{'abcdefgh'[i]}{i}"
-            at_s, priority = rng.uniform(0.0, 200.0), rng.choice((0, 0, 5, 10))
-            others = {"priority": priority, "max_retries": 50, "grace_s": rng.choice((2.0, 20.0)), "key": name}
-            self.sim.at(at_s, lambda work=self._works(name, largest, others): self._ask(work))
+            name, at_s = f"{'abcdefgh'[i]}{i}", rng.uniform(0.0, 200.0)
+            work = self._works(name, largest)
+            self.sim.at(at_s, lambda work=work: self._ask(work))  # type: ignore[misc]
             if rng.random() < 0.15:
-                self.sim.at(at_s + rng.uniform(0.0, 100.0), lambda name=name: self._stop(name))
+                self.sim.at(at_s + rng.uniform(0.0, 100.0), lambda name=name: self._stop(name))  # type: ignore[misc]
 
-    def _works(self, name: str, largest: int, others: dict[str, object]) -> Submit:
-        rng, key = self.rng, str(others.pop("key"))
-        cpu, n = rng.randint(1, largest), rng.choice((1, 1, 2))
-        size = {"n": 1, "cpu": cpu} if n == 1 else {"n": 2, "cpu": 1}
-        team = rng.choice(("team", "other"))
-        first = want(name, **size, tenant=team, estimate_s=rng.uniform(5.0, 90.0), outputs=(("out", f"dataset://{name}"),), **others)  # type: ignore[arg-type]
+    def _works(self, name: str, largest: int) -> Submit:
+        """Return one workload, or a pipeline of three that ends in a service, the last stage named first."""
+        rng = self.rng
+        cpu, n = rng.choice(((1, 2), (rng.randint(1, largest), 1), (rng.randint(1, largest), 1)))
+        urgency, grace_s = rng.choice((0, 0, 5, 10)), rng.choice((2.0, 20.0))
+        mine = {"tenant": rng.choice(("team", "other")), "max_retries": 50, "grace_s": grace_s}
+        out, run_s = f"dataset://{name}", rng.uniform(5.0, 90.0)
+        first = want(name, n, cpu, priority=urgency, estimate_s=run_s, outputs=(("out", out),), **mine)
         if rng.random() < 0.7:
-            return submit(first, key=key)
-        second = want(f"{name}-next", tenant=team, needs=(name,), inputs=(("in", f"dataset://{name}"),), estimate_s=20.0, **others)  # type: ignore[arg-type]
-        service = want(f"{name}-serve", tenant=team, needs=(f"{name}-next",), service=True, cpu=0.001, **{**others, "priority": 20})  # type: ignore[arg-type]
-        return submit(service, second, first, key=key)
+            return submit(first, key=name)
+        after, serve = f"{name}-next", f"{name}-serve"
+        second = want(after, priority=urgency, needs=(name,), inputs=(("in", out),), estimate_s=20.0, **mine)
+        service = want(serve, cpu=0.001, priority=20, needs=(after,), service=True, **mine)
+        return submit(service, second, first, key=name)
 
     def _stop(self, name: str) -> None:
-        id = self.loop.state.names.get(name)
+        id = self.loop.state.names.get(name) if self.loop is not None else None
         if id is not None:
             self.stops.add(id)
             self._ask(StopWork(id, "somebody"))
@@ -310,6 +311,3 @@ class World:
         wrong += [] if state == replay(events) else ["the log does not give the state"]
         self._check(wrong)
 
-
-def nodes_named(*ids: str) -> list[NodeId]:
-    return [NodeId(id) for id in ids]
