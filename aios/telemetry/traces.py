@@ -50,10 +50,20 @@ class SpanSink:
 
     All that it keeps between turns is why each workload waits, which the state forgets with the grant; after a
     take-over that attribute is empty until the reason changes.
+
+    Parameters
+    ----------
+    processors : sequence of SpanProcessor
+        Get each span once, ended.
+    instance : str
+        What tells this log from others whose spans go to the same collector, as plans are only numbered.
     """
 
-    def __init__(self, processors: Sequence[SpanProcessor], resource: Resource = RESOURCE) -> None:
+    def __init__(
+        self, processors: Sequence[SpanProcessor], instance: str = "", resource: Resource = RESOURCE
+    ) -> None:
         self._processors = tuple(processors)
+        self._instance = instance
         self._resource = resource
         self._reasons: dict[WorkloadId, str] = {}
 
@@ -114,6 +124,7 @@ class SpanSink:
             **_about(workload),
             "aios.attempt": attempt.number,
             "aios.fence": attempt.fence,
+            "aios.plan": attempt.plan_id,
             "aios.nodes": _names(attempt.nodes, state),
             "aios.nodes.actual": _names(event.nodes or attempt.actual, state),
             "aios.outcome": event.outcome.value,
@@ -132,7 +143,7 @@ class SpanSink:
             attempt.granted_s,
             event.at_s,
             attributes,
-            links=[Link(_plan_context(attempt.plan_id, attempt.granted_s))] if attempt.plan_id else [],
+            links=[Link(self._plan_context(attempt.plan_id))] if attempt.plan_id else [],
             events=[SpanEvent(name, timestamp=_ns(at_s)) for name, at_s in moments if at_s is not None],
             status=Status(StatusCode.ERROR, event.error[:500]) if bad else Status(),
         )
@@ -152,6 +163,7 @@ class SpanSink:
         )
 
     def _plan(self, plan: PlanAdopted, events: Sequence[Event], state: State) -> ReadableSpan:
+        # What waits for others to yield is granted in a later turn, and links back to this plan then.
         granted = [event for event in events if isinstance(event, Granted) and event.plan_id == plan.plan_id]
         attributes = {
             "aios.plan": plan.plan_id,
@@ -169,8 +181,12 @@ class SpanSink:
             workload = state.workloads.get(event.workload)
             if workload is not None:
                 links.append(Link(_Trace.of(workload).child("attempt", workload.id, event.attempt)))
-        context = _plan_context(plan.plan_id, plan.at_s)
+        context = self._plan_context(plan.plan_id)
         return self._span("plan", context, None, plan.at_s - plan.wall_s, plan.at_s, attributes, links=links)
+
+    def _plan_context(self, plan_id: int) -> SpanContext:
+        """A plan is a trace of its own, as it is about many submissions."""
+        return _context(_hash(16, "plan", self._instance, plan_id), "plan")
 
     def _span(
         self,
@@ -234,11 +250,6 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 def _context(trace_id: int, *name: object) -> SpanContext:
     return SpanContext(trace_id, _hash(8, trace_id, *name), is_remote=False, trace_flags=_SAMPLED)
-
-
-def _plan_context(plan_id: int, at_s: float) -> SpanContext:
-    """A plan is a trace of its own, as it is about many submissions; what it grants is granted when it is adopted."""
-    return _context(_hash(16, "plan", plan_id, at_s), "plan")
 
 
 def _hash(n_bytes: int, *name: object) -> int:
