@@ -1,0 +1,142 @@
+"""Commands about things: tenant, node, data, model, endpoint, event, version."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aios.cli.options import Options, common
+from aios.cli.output import listed, next_is, note, show, table
+
+if TYPE_CHECKING:
+    from aios.views import ArtefactView, TenantView
+
+
+@click.group("tenant")
+def tenant_command() -> None:
+    """Teams with weights and quotas."""
+
+
+@tenant_command.command("list")
+@common
+@click.pass_obj
+def tenant_list(options: Options) -> None:
+    """Tenants, what they hold, and their shares under the plan in force."""
+    with options.client() as client:
+        views = client.tenants()
+    show(options, listed("tenants", views), _tenants(options, views))
+    next_is("aios plan")
+
+
+@tenant_command.command("apply")
+@click.option("-f", "--file", "files", multiple=True, required=True, help="A file; may be given several times.")
+@common
+@click.pass_obj
+def tenant_apply(options: Options, files: tuple[str, ...]) -> None:
+    """Add or change tenants; others stay."""
+    with options.client() as client:
+        views = client.apply_tenants(list(files))
+    show(options, listed("tenants", views), _tenants(options, views))
+    next_is("aios tenant list")
+
+
+tenants_command = tenant_list
+
+
+@click.group("node")
+def node_command() -> None:
+    """Nodes of the cluster."""
+
+
+@node_command.command("list")
+@common
+@click.pass_obj
+def node_list(options: Options) -> None:
+    """Nodes, what they have and who holds it."""
+    with options.client() as client:
+        views = client.nodes()
+    head = ["NODE", "STATE", "HAS", "GRANTED", "WORKLOADS"]
+    rows: list[list[Any]] = [[v.name, v.state, v.resources, v.used, v.workloads] for v in views]
+    if options.output == "wide":
+        head += ["LABELS", "ID"]
+        for row, view in zip(rows, views, strict=True):
+            row += [", ".join(f"{key}={value}" for key, value in view.labels.items()), view.id]
+    show(options, listed("nodes", views), table(options, head, rows))
+    next_is("aios ps")
+
+
+nodes_command = node_list
+
+
+def _artefact_group(name: str, method: str, text: str) -> click.Group:
+    @click.group(name, help=text)
+    def group() -> None:
+        pass
+
+    @group.command("list", help=f"{text} With what each was made from.")
+    @common
+    @click.pass_obj
+    def list_them(options: Options) -> None:
+        with options.client() as client:
+            views: Sequence[ArtefactView] = getattr(client, method)()
+        rows = [[v.name, v.version, v.workload, v.inputs, v.uri] for v in views]
+        shown = table(options, ["NAME", "VERSION", "MADE BY", "FROM", "WHERE"], rows) if views else ""
+        show(options, listed("artefacts", views), shown)
+        if not views:
+            note("none yet")
+
+    return group
+
+
+data_command = _artefact_group("data", "datasets", "Dataset versions.")
+model_command = _artefact_group("model", "models", "Model versions.")
+endpoint_command = _artefact_group("endpoint", "endpoints", "Endpoints that answer.")
+
+
+@click.group("event")
+def event_command() -> None:
+    """What the control plane recorded."""
+
+
+@event_command.command("list")
+@click.option("--after", type=click.IntRange(0), default=0, help="After a sequence number.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=200, help="At most so many.")
+@common
+@click.pass_obj
+def event_list(options: Options, after: int, limit: int) -> None:
+    """Events in order."""
+    with options.client() as client:
+        views = client.events(after, limit)
+    rows = [[v.seq, f"{v.at_s:.1f}", v.type, v.data.get("workload"), v.data.get("attempt")] for v in views]
+    show(options, listed("events", views), table(options, ["SEQ", "AT", "EVENT", "WORKLOAD", "TRY"], rows))
+    if len(views) == limit:
+        next_is(f"aios event list --after {views[-1].seq}")
+
+
+@click.command("version")
+@common
+@click.pass_obj
+def version_command(options: Options) -> None:
+    """The version of this command."""
+    import aios
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    data = {"schemaVersion": 1, "version": aios.__version__, "python": python}
+    show(options, data, f"aios {aios.__version__} on Python {python}")
+
+
+def _tenants(options: Options, views: Sequence[TenantView]) -> str:
+    head = ["TENANT", "PARENT", "WEIGHT", "QUOTA", "LIMIT", "HOLDS", "ENTITLED", "USED", "RUN", "WAIT"]
+    rows = [
+        [v.name, v.parent, v.weight, v.quota, v.limit, v.used or None, _percent(v.entitled_share),
+         _percent(v.used_share), v.running, v.waiting]
+        for v in views
+    ]  # fmt: skip
+    return table(options, head, rows)
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
