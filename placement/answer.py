@@ -64,8 +64,9 @@ def answer_text(scenario: Scenario, plan: Plan) -> str:
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[idx]) for row in rows) for idx in range(len(rows[0]) - 1)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-             for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
     return "\n".join([title, *(f"  {line}" for line in lines)])
 
 

@@ -10,7 +10,14 @@ from placement.model import Plan, Problem, Reason
 from placement.reading import Value
 
 KEYS = (
-    "admitted", "preempted", "waiting", "reasons", "nodes", "bundles", "preempted_count", "preempted_by_tenant",
+    "admitted",
+    "preempted",
+    "waiting",
+    "reasons",
+    "nodes",
+    "bundles",
+    "preempted_count",
+    "preempted_by_tenant",
 )
 
 
@@ -43,7 +50,9 @@ def read_expect(fields: Mapping[str, Value]) -> Expect:
         preempted_count=fields["preempted_count"].integer(0, 10**6) if "preempted_count" in fields else None,
         preempted_by_tenant=tuple(
             (name, value.integer(0, 10**6)) for name, value in _entries(fields["preempted_by_tenant"])
-        ) if "preempted_by_tenant" in fields else None,
+        )
+        if "preempted_by_tenant" in fields
+        else None,
     )
 
 

@@ -126,11 +126,15 @@ def _why_it_starts(now: Situation, demand: Demand, nodes: Sequence[NodeId]) -> t
 
 def _why_it_stays(now: Situation, demand: Demand) -> Explanation:
     run = now.alive[demand.id]
-    out = [f"runs on {_counted(run.nodes)} since {run.started_s:g} s", "running work keeps its nodes unless it yields",
-           *_conditions(demand)]
+    out = [
+        f"runs on {_counted(run.nodes)} since {run.started_s:g} s",
+        "running work keeps its nodes unless it yields",
+        *_conditions(demand),
+    ]
     out += [
         f"{'shrinks' if r.to < r.before else 'grows'} from {r.before} to {r.to} bundles"
-        for r in now.plan.resizes if r.demand == demand.id
+        for r in now.plan.resizes
+        if r.demand == demand.id
     ]
     if not demand.preemptible:
         out.append("it may not be preempted")

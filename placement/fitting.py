@@ -39,8 +39,6 @@ def fits(rooms: Sequence[Room], wanted: Kinds, topology: Topology | None) -> boo
     return _spread(list(domains.values()), wanted)
 
 
-
-
 def _fits_together(rooms: Sequence[Room], wanted: Kinds) -> bool:
     if len(wanted) == 1:
         bundle, number = wanted[0]
@@ -122,8 +120,11 @@ def _spread(domains: Sequence[Sequence[Room]], wanted: Kinds) -> bool:
     if len(queue) > len(domains):
         return False
     able = {
-        bundle: [idx for idx, domain in enumerate(domains)
-                 if any(bundle.selector.accepts(p.node) and p.how_many(bundle.resources, 1) for p in domain)]
+        bundle: [
+            idx
+            for idx, domain in enumerate(domains)
+            if any(bundle.selector.accepts(p.node) and p.how_many(bundle.resources, 1) for p in domain)
+        ]
         for bundle, _ in wanted
     }
     if len(wanted) == 1:

@@ -171,7 +171,10 @@ def read(text: str, file: str) -> Value:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ScenarioError(
-            file, None if mark is None else mark.line + 1, "", f"is no YAML: {error.problem or error.context}",
+            file,
+            None if mark is None else mark.line + 1,
+            "",
+            f"is no YAML: {error.problem or error.context}",
             "check the indentation, the brackets and the quotes there",
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -132,8 +132,10 @@ def _topology_sentence(now: Situation, rooms: Sequence[Room], demand: Demand) ->
         key=lambda pair: min(pair[1].get(name, 0) / amount for name, amount in needs(demand).items()),
     )
     idle_word = "has" if rooms is now.empty else "has idle"
-    return f"{_wants(demand)} within one {topology.key}; the roomiest of {len(domains)} ({best}) {idle_word} " \
-           f"{amounts(most, names)}"
+    return (
+        f"{_wants(demand)} within one {topology.key}; the roomiest of {len(domains)} ({best}) {idle_word} "
+        f"{amounts(most, names)}"
+    )
 
 
 def _drained_sentence(now: Situation, demand: Demand) -> str:
@@ -174,8 +176,10 @@ def _queue_sentence(now: Situation, demand: Demand) -> str:
     first = ahead_in_queue(now, demand)
     if first is None:
         return f"{_idle_sentence(now, demand)}; it fits, and its turn comes with the next plan"
-    return f"{_idle_sentence(now, demand)}; {first.id} (tenant {first.tenant}, priority {first.priority}) is ahead " \
-           f"and holds its claim"
+    return (
+        f"{_idle_sentence(now, demand)}; {first.id} (tenant {first.tenant}, priority {first.priority}) is ahead "
+        f"and holds its claim"
+    )
 
 
 def _waiting(now: Situation) -> list[Demand]:
@@ -201,8 +205,10 @@ def _priority_sentence(now: Situation, demand: Demand) -> str:
     in_all: dict[str, int] = {}
     for amounts_held in held.values():
         add(in_all, amounts_held)
-    return f"{_idle_sentence(now, demand)}; more important work holds {amounts(in_all, asked)}: " \
-           f"{', '.join(names[:3])}{more}"
+    return (
+        f"{_idle_sentence(now, demand)}; more important work holds {amounts(in_all, asked)}: "
+        f"{', '.join(names[:3])}{more}"
+    )
 
 
 def _fragmentation_sentence(now: Situation, demand: Demand) -> str:

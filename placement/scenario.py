@@ -45,11 +45,28 @@ _POLICY = ("fairness", "preemption", "backfill", "migration")
 _PREEMPTION = ("within", "reclaim", "borrow")
 _NODE = ("name", "count", "resources", "labels", "state", "foreign")
 _TENANT = (
-    "name", "parent", "weight", "quota", "borrow_limit", "lend_limit", "limit", "preemption", "usage",
+    "name",
+    "parent",
+    "weight",
+    "quota",
+    "borrow_limit",
+    "lend_limit",
+    "limit",
+    "preemption",
+    "usage",
 )
 _DEMAND = (
-    "name", "tenant", "priority", "bundles", "min_bundles", "topology", "submitted_s", "runtime_s", "deadline_s",
-    "speed", "preemptible",
+    "name",
+    "tenant",
+    "priority",
+    "bundles",
+    "min_bundles",
+    "topology",
+    "submitted_s",
+    "runtime_s",
+    "deadline_s",
+    "speed",
+    "preemptible",
 )
 _RUNNING = (*_DEMAND, "nodes", "started_s", "checkpointed_s")
 _BUNDLE = ("count", "resources", "selector")
@@ -96,7 +113,12 @@ def parse_scenario(text: str, file: str = "scenario") -> Scenario:
     running = [_running(item, known, places, taken) for item in _list(fields.get("running"))]
     pending = [_pending(item, known, taken, now_s) for item in _list(fields.get("pending"))]
     problem = Problem(
-        nodes=nodes, tenants=tenants, running=tuple(running), pending=tuple(pending), now_s=now_s, policy=policy,
+        nodes=nodes,
+        tenants=tenants,
+        running=tuple(running),
+        pending=tuple(pending),
+        now_s=now_s,
+        policy=policy,
         foreign=foreign,
     )
     name = fields["name"].text() if "name" in fields else Path(file).stem
@@ -173,8 +195,10 @@ def _tenant(fields: Mapping[str, Value], policy: Policy) -> Tenant:
 def _weight(value: Value) -> float:
     weight = value.number(0.0, 1e6)
     if weight < 1e-6:
-        value.fail(f"is {weight:g}", "a weight is a number from 0.000001 to 1000000; a tenant that may not borrow "
-                                     "says `borrow_limit: {GPU: 0}`")
+        value.fail(
+            f"is {weight:g}",
+            "a weight is a number from 0.000001 to 1000000; a tenant that may not borrow says `borrow_limit: {GPU: 0}`",
+        )
     return weight
 
 
@@ -199,7 +223,7 @@ def _refuse_broken_tree(tenants: Sequence[Tenant], places: Mapping[TenantId, Val
         up: TenantId | None = tenant.id
         while up is not None and up not in sound:
             if up in way:
-                circle = " -> ".join([*way[way.index(up):], up])
+                circle = " -> ".join([*way[way.index(up) :], up])
                 places[up].fail(f"the tree of tenants goes in a circle: {circle}", "give one of them another parent")
             way.append(up)
             up = parents[up]

@@ -108,7 +108,12 @@ class Situation:
     # What if
 
     def fits(
-        self, demand: Demand, rooms: Sequence[Room], *, n: int | None = None, selector: bool = True,
+        self,
+        demand: Demand,
+        rooms: Sequence[Room],
+        *,
+        n: int | None = None,
+        selector: bool = True,
         topology: bool = True,
     ) -> bool:
         """Return whether the first ``n`` bundles (its minimum by default) fit on the rooms."""
@@ -182,7 +187,7 @@ def _state_after(problem: Problem, plan: Plan, tree: Tree) -> State:
         if running is not None and resize.to < len(running.nodes):
             state.displace([Victim(running, resize.to)])
         elif running is not None and resize.to > len(running.nodes):
-            state.extend(resize.demand, resize.nodes[len(running.nodes):])
+            state.extend(resize.demand, resize.nodes[len(running.nodes) :])
     demands = {demand.id: demand for demand in problem.pending}
     for grant in plan.grants:
         if grant.demand in demands:

@@ -44,86 +44,121 @@ GPU4 = "[{resources: {GPU: 4}}]"
 
 REASONS = {
     "more than the whole cluster": (
-        _one(TWO, "[{count: 3, resources: {GPU: 4}}]"), Reason.UNSATISFIABLE, "needs 12 GPU in 3 bundles; the whole",
+        _one(TWO, "[{count: 3, resources: {GPU: 4}}]"),
+        Reason.UNSATISFIABLE,
+        "needs 12 GPU in 3 bundles; the whole",
     ),
     "a bundle that no node holds": (
-        _one(TWO, "[{resources: {GPU: 5}}]"), Reason.UNSATISFIABLE, "no node holds it (the most on one node: 4 GPU)",
+        _one(TWO, "[{resources: {GPU: 5}}]"),
+        Reason.UNSATISFIABLE,
+        "no node holds it (the most on one node: 4 GPU)",
     ),
     "a resource that nobody has": (
-        _one(TWO, "[{resources: {TPU: 1}}]"), Reason.UNSATISFIABLE, "the whole cluster has 0 TPU",
+        _one(TWO, "[{resources: {TPU: 1}}]"),
+        Reason.UNSATISFIABLE,
+        "the whole cluster has 0 TPU",
     ),
     "a gang beyond the cluster in a cluster without nodes": (
         "tenants: [{name: t, quota: {CPU: 2}}]\npending: [{name: w, tenant: t, bundles: [{resources: {CPU: 3}}]}]",
-        Reason.UNSATISFIABLE, "the whole cluster has 2 CPU",
+        Reason.UNSATISFIABLE,
+        "the whole cluster has 2 CPU",
     ),
     "a selector that no node meets": (
-        _one(TWO, "[{resources: {GPU: 1}, selector: {zone: z9}}]"), Reason.SELECTOR, "none of 2 nodes has zone=z9",
+        _one(TWO, "[{resources: {GPU: 1}, selector: {zone: z9}}]"),
+        Reason.SELECTOR,
+        "none of 2 nodes has zone=z9",
     ),
     "a selector whose nodes are too few": (
-        _one(TWO, "[{count: 2, resources: {GPU: 4}, selector: {zone: z1}}]"), Reason.SELECTOR,
+        _one(TWO, "[{count: 2, resources: {GPU: 4}, selector: {zone: z1}}]"),
+        Reason.SELECTOR,
         "what the selector zone=z1 allows (1 node) has 4 GPU, the other nodes 4 GPU",
     ),
     "a selector whose nodes are taken while others are idle": (
-        _one(TWO, "[{resources: {GPU: 4}, selector: {zone: z1}}]", running=FULL_A), Reason.SELECTOR,
+        _one(TWO, "[{resources: {GPU: 4}, selector: {zone: z1}}]", running=FULL_A),
+        Reason.SELECTOR,
         "allows (1 node) has idle 0 GPU, the other nodes 4 GPU",
     ),
     "a rack too small": (
-        _one(TWO, "[{count: 2, resources: {GPU: 4}}]", "topology: {pack: zone, required: true}"), Reason.TOPOLOGY,
+        _one(TWO, "[{count: 2, resources: {GPU: 4}}]", "topology: {pack: zone, required: true}"),
+        Reason.TOPOLOGY,
         "within one zone; the roomiest of 2 (z1) has 4 GPU",
     ),
     "a label that no node has": (
-        _one(TWO, "[{resources: {GPU: 1}}]", "topology: {pack: rack, required: true}"), Reason.TOPOLOGY,
+        _one(TWO, "[{resources: {GPU: 1}}]", "topology: {pack: rack, required: true}"),
+        Reason.TOPOLOGY,
         "no node that it may use has that label",
     ),
     "too few places to spread over": (
-        _one(TWO, "[{count: 3, resources: {GPU: 1}}]", "topology: {spread: node, required: true}"), Reason.TOPOLOGY,
+        _one(TWO, "[{count: 3, resources: {GPU: 1}}]", "topology: {spread: node, required: true}"),
+        Reason.TOPOLOGY,
         "each on another node; 2 of 2 have room for one",
     ),
     "a node that is draining": (
-        _one(TWO.replace("zone: z2}", "zone: z2}, state: draining"), GPU4, running=FULL_A), Reason.DRAINED,
+        _one(TWO.replace("zone: z2}", "zone: z2}, state: draining"), GPU4, running=FULL_A),
+        Reason.DRAINED,
         "it would fit with b (draining)",
     ),
     "all that could hold it is down": (
-        _one(TWO.replace("zone: z2}", "zone: z2}, state: down"), "[{count: 2, resources: {GPU: 4}}]"), Reason.DRAINED,
+        _one(TWO.replace("zone: z2}", "zone: z2}, state: down"), "[{count: 2, resources: {GPU: 4}}]"),
+        Reason.DRAINED,
         "it would fit with b (down)",
     ),
     "a limit of its tenant": (
-        _one(TWO, GPU4, running=FULL_A, tenants="[{name: t, limit: {GPU: 6}}]"), Reason.QUOTA,
+        _one(TWO, GPU4, running=FULL_A, tenants="[{name: t, limit: {GPU: 6}}]"),
+        Reason.QUOTA,
         "needs 4 GPU; tenant t uses 4 of its limit 6",
     ),
     "a limit of an ancestor": (
-        _one(TWO, GPU4, running=FULL_A, tenants="[{name: top, limit: {GPU: 6}}, {name: t, parent: top}]"), Reason.QUOTA,
+        _one(TWO, GPU4, running=FULL_A, tenants="[{name: top, limit: {GPU: 6}}, {name: t, parent: top}]"),
+        Reason.QUOTA,
         "tenant top uses 4 of its limit 6",
     ),
     "no more to borrow": (
-        _one(TWO, GPU4, running=FULL_A, tenants="[{name: t, quota: {GPU: 4}, borrow_limit: {GPU: 2}}]"), Reason.QUOTA,
+        _one(TWO, GPU4, running=FULL_A, tenants="[{name: t, quota: {GPU: 4}, borrow_limit: {GPU: 2}}]"),
+        Reason.QUOTA,
         "tenant t uses 4 of its quota 4 and may borrow 2 above it",
     ),
     "others who do not lend": (
-        _one(TWO, GPU4, running=FULL_A,
-             tenants="[{name: t, quota: {GPU: 4}}, {name: o, quota: {GPU: 4}, lend_limit: {GPU: 1}}]"),
-        Reason.QUOTA, "the others lend no more GPU",
+        _one(
+            TWO,
+            GPU4,
+            running=FULL_A,
+            tenants="[{name: t, quota: {GPU: 4}}, {name: o, quota: {GPU: 4}, lend_limit: {GPU: 1}}]",
+        ),
+        Reason.QUOTA,
+        "the others lend no more GPU",
     ),
     "a limit comes before a shortage": (
         _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A, tenants="[{name: t, limit: {GPU: 6}}]"),
-        Reason.QUOTA, "limit 6",
+        Reason.QUOTA,
+        "limit 6",
     ),
     "more important work": (
         _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A.replace("name: r,", "name: r, priority: 5,")),
-        Reason.PRIORITY, "more important work holds 4 GPU: r (priority 5)",
+        Reason.PRIORITY,
+        "more important work holds 4 GPU: r (priority 5)",
     ),
     "enough in all but scattered": (
-        _one("[{name: a, resources: {GPU: 4}}, {name: b, resources: {GPU: 4}}]", GPU4, running=(
-            "[{name: r, tenant: t, bundles: [{count: 2, resources: {GPU: 1}}], nodes: [a, b]}]")),
-        Reason.FRAGMENTATION, "6 GPU idle on 2 ready nodes, but scattered: room for 0 of its 1 bundle of 4 GPU",
+        _one(
+            "[{name: a, resources: {GPU: 4}}, {name: b, resources: {GPU: 4}}]",
+            GPU4,
+            running=("[{name: r, tenant: t, bundles: [{count: 2, resources: {GPU: 1}}], nodes: [a, b]}]"),
+        ),
+        Reason.FRAGMENTATION,
+        "6 GPU idle on 2 ready nodes, but scattered: room for 0 of its 1 bundle of 4 GPU",
     ),
     "fractions that would share a device": (
-        _one("[{name: a, resources: {GPU: 2}}]", "[{resources: {GPU: 0.6}}]", running=(
-            "[{name: r, tenant: t, bundles: [{count: 2, resources: {GPU: 0.6}}], nodes: [a, a]}]")),
-        Reason.FRAGMENTATION, "0.8 GPU idle",
+        _one(
+            "[{name: a, resources: {GPU: 2}}]",
+            "[{resources: {GPU: 0.6}}]",
+            running=("[{name: r, tenant: t, bundles: [{count: 2, resources: {GPU: 0.6}}], nodes: [a, a]}]"),
+        ),
+        Reason.FRAGMENTATION,
+        "0.8 GPU idle",
     ),
     "not enough in all": (
-        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A), Reason.CAPACITY,
+        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A),
+        Reason.CAPACITY,
         "needs 4 GPU; 0 GPU idle on 1 ready node",
     ),
 }
@@ -164,8 +199,11 @@ HINTS = {
         "it were content with 3 bundles instead of 4 (3 GPU)",
     ),
     "another type": (
-        _one(ONE_TYPE, "[{resources: {GPU: 4}, selector: {ray.io/accelerator-type: H100}}]",
-             running=FULL_A.replace("[a]", "[h]")),
+        _one(
+            ONE_TYPE,
+            "[{resources: {GPU: 4}, selector: {ray.io/accelerator-type: H100}}]",
+            running=FULL_A.replace("[a]", "[h]"),
+        ),
         "it took ray.io/accelerator-type A100",
     ),
     "a wish instead of a must": (
@@ -177,8 +215,12 @@ HINTS = {
         "the limit of tenant t rose by 2 GPU",
     ),
     "two limits raised": (
-        _one(TWO, GPU4, running=FULL_A,
-             tenants="[{name: top, limit: {GPU: 5}}, {name: t, parent: top, borrow_limit: {GPU: 6}}]"),
+        _one(
+            TWO,
+            GPU4,
+            running=FULL_A,
+            tenants="[{name: top, limit: {GPU: 5}}, {name: t, parent: top, borrow_limit: {GPU: 6}}]",
+        ),
         "the borrow limit of tenant t rose by 2 GPU and the limit of tenant top rose by 3 GPU",
     ),
     "a node back": (
@@ -190,10 +232,12 @@ HINTS = {
         "r ended (likely in 10 min)",
     ),
     "a neighbour whose end nobody knows": (
-        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A), "r ended (when is not known)",
+        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A),
+        "r ended (when is not known)",
     ),
     "one more node": (
-        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A), "there were 1 more node like a (4 GPU)",
+        _one("[{name: a, resources: {GPU: 4}}]", GPU4, running=FULL_A),
+        "there were 1 more node like a (4 GPU)",
     ),
 }
 
@@ -209,9 +253,15 @@ def test_what_would_not_help_is_not_advised() -> None:
 
 
 def test_only_the_neighbours_that_must_end_are_named() -> None:
-    why = _why(_one("[{name: a, resources: {GPU: 4}}, {name: b, resources: {GPU: 2}}]", GPU4, running="""[
+    why = _why(
+        _one(
+            "[{name: a, resources: {GPU: 4}}, {name: b, resources: {GPU: 2}}]",
+            GPU4,
+            running="""[
   {name: first, tenant: t, runtime_s: 1100, bundles: [{resources: {GPU: 2}}], nodes: [b]},
-  {name: second, tenant: t, runtime_s: 1200, bundles: [{resources: {GPU: 4}}], nodes: [a]}]"""))
+  {name: second, tenant: t, runtime_s: 1200, bundles: [{resources: {GPU: 4}}], nodes: [a]}]""",
+        )
+    )
     assert "second ended (likely in 200 s)" in why.would_run_if or "second ended (likely in 3 min)" in why.would_run_if
 
 

@@ -114,11 +114,16 @@ running: [{name: r, tenant: child, bundles: [{count: 2, resources: {CPU: 1}}]}]
 
 
 def test_a_newcomer_without_a_time_arrived_now() -> None:
-    assert parse_scenario("""
+    assert (
+        parse_scenario("""
 now_s: 50
 tenants: [{name: t}]
 pending: [{name: p, tenant: t, bundles: [{resources: {CPU: 1}}]}]
-""").problem.pending[0].submitted_s == 50
+""")
+        .problem.pending[0]
+        .submitted_s
+        == 50
+    )
 
 
 def test_a_count_of_one_leaves_the_name_as_it_is() -> None:
@@ -226,15 +231,18 @@ WRONG = {
     "a priority beyond reason": (_pending("priority: 99999999999"), "pending[0].priority: is 99999999999"),
     "a runtime below zero": (_pending("runtime_s: -1"), "pending[0].runtime_s: is -1"),
     "a malformed selector": (
-        _pending(bundles="[{resources: {CPU: 1}, selector: {zone: 'in(z1'}}]"), "selector.zone: 'in(z1' is no selector",
+        _pending(bundles="[{resources: {CPU: 1}, selector: {zone: 'in(z1'}}]"),
+        "selector.zone: 'in(z1' is no selector",
     ),
     "an empty selector": (
-        _pending(bundles="[{resources: {CPU: 1}, selector: {zone: 'in()'}}]"), "selector.zone: 'in()' is no selector",
+        _pending(bundles="[{resources: {CPU: 1}, selector: {zone: 'in()'}}]"),
+        "selector.zone: 'in()' is no selector",
     ),
     "topology of two kinds": (_pending("topology: {pack: a, spread: b}"), "topology: needs one of pack and spread"),
     "topology of no kind": (_pending("topology: {required: true}"), "topology: needs one of pack and spread"),
     "topology of both minds": (
-        _pending("topology: {pack: a, required: true, preferred: true}"), "topology.preferred: says the same"
+        _pending("topology: {pack: a, required: true, preferred: true}"),
+        "topology.preferred: says the same",
     ),
     "speed 0": (_pending("speed: {H100: 0}"), "pending[0].speed.H100: is 0"),
     "a text for a flag": (_pending("preemptible: maybe"), "pending[0].preemptible: is 'maybe'; write true or false"),
@@ -298,10 +306,32 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
         load_scenario(tmp_path / "binary.yaml")
 
 
-_KEYS = st.sampled_from([
-    "name", "now_s", "policy", "nodes", "tenants", "running", "pending", "expect", "count", "resources", "labels",
-    "state", "parent", "weight", "quota", "tenant", "bundles", "selector", "min_bundles", "topology", "GPU", "pack",
-])
+_KEYS = st.sampled_from(
+    [
+        "name",
+        "now_s",
+        "policy",
+        "nodes",
+        "tenants",
+        "running",
+        "pending",
+        "expect",
+        "count",
+        "resources",
+        "labels",
+        "state",
+        "parent",
+        "weight",
+        "quota",
+        "tenant",
+        "bundles",
+        "selector",
+        "min_bundles",
+        "topology",
+        "GPU",
+        "pack",
+    ]
+)
 _ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | _KEYS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
