@@ -7,7 +7,7 @@ The laws: 1 capacity, 2 gangs, 3 guarantee, 4 borrowing, 5 within a tenant, 6 fa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from placement import tenantbook
 from placement.model import (
@@ -233,22 +233,40 @@ def _book(problem: Problem, plan: Plan) -> TenantBook:
         old = running[resize.demand]
         if resize.to < resize.before:
             parts = old.resources - old.demand.resources(resize.to)
-            gone.append(Displaced(old.demand, old.started_s, parts, None))
+            gone.append(Displaced(old.demand, old.started_s, parts, resize.beneficiaries))
         else:
             got.append((old.demand, old.demand.resources(resize.to) - old.resources))
     return TenantBook(problem, tuple(got), tuple(gone))
 
 
+def milder(problem: Problem, plan: Plan) -> tuple[DemandId, Plan] | None:
+    """Return a victim that could stay where it was, and the plan in which it does; None if each one has to yield.
+
+    The victims of the highest priority are tried first; shrunk work gets one bundle back at a time.
+    """
+    running = {r.demand.id: r for r in problem.running}
+    trials: list[tuple[int, Running, Plan]] = []
+    for gone in plan.preemptions:
+        rest = tuple(other for other in plan.preemptions if other is not gone)
+        trials.append((running[gone.demand].demand.priority, running[gone.demand], replace(plan, preemptions=rest)))
+    for resize in plan.resizes:
+        if resize.to < resize.before:
+            old = running[resize.demand]
+            more = replace(resize, to=resize.to + 1, nodes=old.nodes[: resize.to + 1])
+            kept = tuple(other for other in plan.resizes if other is not resize)
+            kept += (more,) if more.to < more.before else ()
+            trials.append((old.demand.priority, old, replace(plan, resizes=kept)))
+    for _, victim, trial in sorted(trials, key=lambda t: t[0], reverse=True):
+        if _fits_back(problem, trial, victim) and not any(True for _ in tenantbook.broken_rules(_book(problem, trial))):
+            return victim.demand.id, trial
+    return None
+
+
 def _spared(problem: Problem, plan: Plan) -> Iterator[Violation]:
     """No victim could simply have stayed where it was (law 7)."""
-    running = {r.demand.id: r for r in problem.running}
-    for preemption in plan.preemptions:
-        rest = tuple(p for p in plan.preemptions if p is not preemption)
-        milder = Plan(plan.grants, rest, plan.resizes, plan.waiting)
-        if not _fits_back(problem, milder, running[preemption.demand]):
-            continue
-        if not any(True for _ in tenantbook.broken_rules(_book(problem, milder))):
-            yield Violation(7, preemption.demand, "could have stayed: everything fits with it in place")
+    found = milder(problem, plan)
+    if found is not None:
+        yield Violation(7, found[0], "could have stayed: everything fits with it in place")
 
 
 def _fits_back(problem: Problem, milder: Plan, victim: Running) -> bool:

@@ -27,12 +27,12 @@ Broken = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Displaced:
-    """Work that stops, or the part of it that goes; ``beneficiaries`` None where the plan does not name them."""
+    """Work that stops, or the part of it that goes, and for whom."""
 
     demand: Demand
     started_s: float
     amounts: Resources
-    beneficiaries: tuple[DemandId, ...] | None
+    beneficiaries: tuple[DemandId, ...]
 
 
 class TenantBook:
@@ -49,6 +49,22 @@ class TenantBook:
         self.capacity = total(n.resources for n in problem.nodes if n.state is not NodeState.DOWN)
         down = {n.id for n in problem.nodes if n.state is NodeState.DOWN}
         self.capacity = self.capacity - total(a for node, a in problem.foreign.items() if node not in down)
+        self.before = self._sums((r.demand.tenant, r.resources) for r in problem.running)
+        plus = self._sums((demand.tenant, amounts) for demand, amounts in self.got)
+        minus = self._sums((victim.demand.tenant, victim.amounts) for victim in self.gone)
+        self.after = {t: self.before[t] + plus[t] - minus[t] for t in self.tenants}
+
+    def _sums(self, parts: Iterable[tuple[TenantId, Resources]]) -> dict[TenantId, Resources]:
+        """Return the sum of each subtree."""
+        own: dict[TenantId, list[Resources]] = {t: [] for t in self.tenants}
+        for tenant, amounts in parts:
+            for above in self.line(tenant):
+                own[above].append(amounts)
+        return {tenant: total(amounts) for tenant, amounts in own.items()}
+
+    def final(self, tenant: TenantId) -> Resources:
+        """Return the subtree's use under the whole plan."""
+        return self.after[tenant]
 
     def line(self, tenant: TenantId) -> tuple[TenantId, ...]:
         """Return the tenant and its ancestors, without the root."""
@@ -71,10 +87,9 @@ class TenantBook:
         self, tenant: TenantId, got: Iterable[tuple[Demand, Resources]], gone: Iterable[Displaced]
     ) -> Resources:
         """Return the subtree's use: what runs, plus ``got``, less ``gone``."""
-        inside = [r.resources for r in self.problem.running if tenant in self.line(r.demand.tenant)]
         plus = [amounts for demand, amounts in got if tenant in self.line(demand.tenant)]
         minus = [victim.amounts for victim in gone if tenant in self.line(victim.demand.tenant)]
-        return total(inside) + total(plus) - total(minus)
+        return self.before[tenant] + total(plus) - total(minus)
 
     def above(self, tenant: TenantId, use: Resources, among: Iterable[str]) -> bool:
         return any(n in self.counted and use.get(n) > self.quota[tenant].get(n) for n in among)
@@ -103,7 +118,7 @@ def _limits(book: TenantBook) -> Iterator[Broken]:
         for tenant in book.line(demand.tenant):
             asked.setdefault(tenant, set()).update(amounts)
     for tenant, names in asked.items():
-        facts, use, quota = book.tenants[tenant], book.used(tenant, book.got, book.gone), book.quota[tenant]
+        facts, use, quota = book.tenants[tenant], book.final(tenant), book.quota[tenant]
         for name, most in facts.limit or ():
             if name in names and use.get(name) > most:
                 yield 4, tenant, f"would use {use.get(name)} of {name}, its limit is {most}"
@@ -116,27 +131,40 @@ def _limits(book: TenantBook) -> Iterator[Broken]:
 
 
 def _lent_too_much(book: TenantBook, tenant: TenantId, name: str) -> bool:
-    parent = book.tenants[tenant].parent
-    siblings = book.members(parent if parent in book.tenants else None)
-    withheld = {s: dict(book.tenants[s].lend_limit or ()).get(name) for s in siblings}
-    if all(lend is None for lend in withheld.values()):
+    """Return whether a borrowing tenant takes what nobody near lends and no ancestor can borrow further up."""
+    if not any(name in dict(t.lend_limit or ()) for t in book.tenants.values()):
         return False
-    taken = 0
-    for sibling, lend in withheld.items():
-        kept = 0 if lend is None else max(0, book.quota[sibling].get(name) - lend)
-        taken += max(book.used(sibling, book.got, book.gone).get(name), kept)
-    if parent is None or parent not in book.tenants:
-        return taken > book.capacity.get(name)
-    # Above its own quota the parent borrows in turn; what it may add from outside is judged at its own level.
-    borrowed = max(0, book.used(parent, book.got, book.gone).get(name) - book.quota[parent].get(name))
-    return taken > book.quota[parent].get(name) + borrowed
+    above: list[TenantId | None] = [*book.line(tenant)[1:], None]
+    for parent in above:
+        taken = _taken(book, parent, name)
+        if parent is None:
+            return taken > book.capacity.get(name)
+        over, facts = taken - book.quota[parent].get(name), book.tenants[parent]
+        if over <= 0:
+            return False
+        if over > dict(facts.borrow_limit or ()).get(name, over) or taken > dict(facts.limit or ()).get(name, taken):
+            return True
+    return False
+
+
+def _taken(book: TenantBook, parent: TenantId | None, name: str) -> int:
+    """Return what a tenant uses itself, and what its members use or withhold."""
+    members = book.members(parent)
+    own = 0
+    if parent is not None:
+        own = book.final(parent).get(name) - sum(book.final(member).get(name) for member in members)
+    for member in members:
+        lend = dict(book.tenants[member].lend_limit or ()).get(name)
+        withheld = 0 if lend is None else max(0, book.quota[member].get(name) - lend)
+        own += max(_taken(book, member, name), withheld)
+    return own
 
 
 def _displacements(book: TenantBook) -> Iterator[Broken]:
     """Every victim goes for someone who may displace it (laws 3, 4, 5, 6)."""
     winners = {demand.id: (demand, amounts) for demand, amounts in book.got}
     for victim in book.gone:
-        names = winners if victim.beneficiaries is None else victim.beneficiaries
+        names = victim.beneficiaries
         for name in names:
             if name not in winners:
                 yield 7, victim.demand.id, f"is displaced for {name}, which gets nothing"
@@ -161,7 +189,8 @@ def _may(book: TenantBook, victim: Displaced, winner: Demand, amounts: Resources
         for d, a in book.got
         if d.id != winner.id and top in book.line(d.tenant) and _benefits_outside(book, d, top)
     ]
-    if not book.above(top, book.used(top, reclaimers, book.gone), amounts):
+    guarded = any(name in book.counted for name in amounts)
+    if guarded and not book.above(top, book.used(top, reclaimers, book.gone), amounts):
         return rules.reclaim is Reclaim.ANY or (rules.reclaim is Reclaim.LOWER_PRIORITY and lower)
     if rules.borrow is Borrow.FAIR:
         return _larger_share_shrinks(book, top, theirs[-1], reclaimers)
@@ -170,7 +199,7 @@ def _may(book: TenantBook, victim: Displaced, winner: Demand, amounts: Resources
 
 def _benefits_outside(book: TenantBook, demand: Demand, top: TenantId) -> bool:
     return any(
-        demand.id in (victim.beneficiaries or ()) and top not in book.line(victim.demand.tenant)
+        demand.id in victim.beneficiaries and top not in book.line(victim.demand.tenant)
         for victim in book.gone
     )
 
@@ -178,10 +207,10 @@ def _benefits_outside(book: TenantBook, demand: Demand, top: TenantId) -> bool:
 def _larger_share_shrinks(
     book: TenantBook, mine: TenantId, theirs: TenantId, got: Sequence[tuple[Demand, Resources]]
 ) -> bool:
-    def larger(plus: Sequence[tuple[Demand, Resources]], minus: Sequence[Displaced]) -> float:
-        return max(book.share(tenant, book.used(tenant, plus, minus)) for tenant in (mine, theirs))
-
-    return larger(got, book.gone) < larger((), ())
+    """Return whether the larger of both shares gets smaller; what the victim's side gets counts on both sides."""
+    before = max(book.share(mine, book.before[mine]), book.share(theirs, book.used(theirs, book.got, ())))
+    after = max(book.share(mine, book.used(mine, got, book.gone)), book.share(theirs, book.final(theirs)))
+    return after < before
 
 
 def _went_above_quota(book: TenantBook) -> Iterator[Broken]:
@@ -197,14 +226,13 @@ def _went_above_quota(book: TenantBook) -> Iterator[Broken]:
 def _out_of_turn(book: TenantBook, order: Sequence[Displaced]) -> Iterator[Broken]:
     winners: Mapping[DemandId, Demand] = {demand.id: demand for demand, _ in book.got}
     for i, victim in enumerate(order):
-        names = winners if victim.beneficiaries is None else victim.beneficiaries
         sides = [
             book.sides(winners[name].tenant, victim.demand.tenant)[1]
-            for name in names
+            for name in victim.beneficiaries
             if name in winners
         ]
         fair = any(
-            all(book.above(t, book.used(t, (), order[:i]), victim.amounts) for t in side) for side in sides
+            all(book.above(t, book.used(t, book.got, order[:i]), victim.amounts) for t in side) for side in sides
         )
         if sides and not fair:
             yield 10, victim.demand.id, f"is displaced while {victim.demand.tenant} is within its quota"

@@ -61,6 +61,9 @@ class Resize:
     to: int
     nodes: tuple[NodeId, ...]
     """Nodes of all ``to`` bundles; running ones stay where they are."""
+    cause: Cause | None = None
+    """Why it shrinks, as for a preemption; None where it grows."""
+    beneficiaries: tuple[DemandId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

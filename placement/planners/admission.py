@@ -111,12 +111,11 @@ class _Admission:
             return None
         n, more = demand.min_bundles, claims.asked(demand)
         claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, more, c)]
-        idle: Fit | None = None
-        if self._allowed(demand, more):
-            idle = self._undelaying(demand, self.fitter.on_idle(self.state, demand, n), claims_ahead)
-            if idle is None and claims_ahead:
-                idle = self._beside(demand, n, claims_ahead)
-        return idle or self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
+        idle = self.fitter.on_idle(self.state, demand, n) if self._allowed(demand, more) else None
+        if idle is not None:
+            # Where there is room but for a claim, nobody is displaced: that victim could have been spared.
+            return self._undelaying(demand, idle, claims_ahead) or self._beside(demand, n, claims_ahead)
+        return self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
 
     def _grow(self, step: Step) -> Fit | None:
         demand, n = step.demand, len(self._held(step.demand)) + 1
@@ -124,9 +123,8 @@ class _Admission:
         if self._allowed(demand, step.amounts):
             held = self._held(demand)
             nodes = place(self.state.rooms, self.tree.capacity, demand, n, held)
-            fit = self._undelaying(demand, None if nodes is None else Fit(held + nodes), claims_ahead)
-            if fit is not None:
-                return fit
+            if nodes is not None:
+                return self._undelaying(demand, Fit(held + nodes), claims_ahead)
         if demand.id not in self.state.granted:
             return None
         return self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from placement.check import milder
 from placement.model import Cause, DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, SolveStats, Waiting
 from placement.planners.admission import Outcome, displaced_victims
 from placement.planners.tree import Tree
@@ -14,23 +15,28 @@ def plan_from(problem: Problem, tree: Tree, outcome: Outcome, stats: SolveStats 
     waiting = {
         d.id: Waiting(Reason.CAPACITY, "waits for room") for d in problem.pending if d.id not in state.granted
     }
-    return Plan(grants, _preemptions(problem, outcome), _resizes(problem, outcome), waiting, {}, stats or SolveStats())
+    preemptions, resizes = _preemptions(problem, outcome), _resizes(problem, outcome)
+    return sparing(problem, Plan(grants, preemptions, resizes, waiting, {}, stats or SolveStats()))
+
+
+def sparing(problem: Problem, plan: Plan) -> Plan:
+    """Put back every victim that no longer has to yield, now that all decisions are known."""
+    while (found := milder(problem, plan)) is not None:
+        plan = found[1]
+    return plan
 
 
 def _preemptions(problem: Problem, outcome: Outcome) -> tuple[Preemption, ...]:
-    stopped = {v.id for v in displaced_victims(problem, outcome.state) if not v.keep}
-    causes: dict[DemandId, Cause] = {}
-    wanted: dict[DemandId, list[DemandId]] = {}
-    order: list[DemandId] = []
-    for victim, cause, beneficiary in outcome.displaced:
-        if victim in stopped:
-            causes[victim] = cause
-            if victim in order:
-                order.remove(victim)
-            order.append(victim)
-            if beneficiary not in wanted.setdefault(victim, []):
-                wanted[victim].append(beneficiary)
-    return tuple(Preemption(victim, causes[victim], tuple(wanted[victim])) for victim in order)
+    """Return what stops, in the order of the last step against each."""
+    stopped = {victim.id for victim in displaced_victims(problem, outcome.state) if not victim.keep}
+    order = list(dict.fromkeys(victim for victim, _, _ in reversed(outcome.displaced)))
+    return tuple(Preemption(victim, *_why(victim, outcome)) for victim in reversed(order) if victim in stopped)
+
+
+def _why(victim: DemandId, outcome: Outcome) -> tuple[Cause, tuple[DemandId, ...]]:
+    """Return the cause of the last step against a victim, and all for whom it yields."""
+    steps = [(cause, winner) for other, cause, winner in outcome.displaced if other == victim]
+    return steps[-1][0], tuple(dict.fromkeys(winner for _, winner in steps))
 
 
 def _resizes(problem: Problem, outcome: Outcome) -> tuple[Resize, ...]:
@@ -38,5 +44,6 @@ def _resizes(problem: Problem, outcome: Outcome) -> tuple[Resize, ...]:
     for running in problem.running:
         now = outcome.state.alive.get(running.demand.id)
         if now is not None and len(now.nodes) != len(running.nodes):
-            out.append(Resize(running.demand.id, len(running.nodes), len(now.nodes), now.nodes))
+            why = _why(running.demand.id, outcome) if len(now.nodes) < len(running.nodes) else (None, ())
+            out.append(Resize(running.demand.id, len(running.nodes), len(now.nodes), now.nodes, *why))
     return tuple(out)

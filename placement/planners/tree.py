@@ -125,11 +125,17 @@ class Tree:
         """Return the resources for which some tenant limits its lending."""
         return frozenset(name for t in self.tenants.values() for name, _ in t.lend_limit or ())
 
-    def occupied(self, parent: TenantId, use: Use, name: str) -> int:
-        """Return what the children of ``parent`` use or withhold of a resource."""
-        return sum(
-            max(use.get(child, {}).get(name, 0), self.unlent(child, name)) for child in self.children[parent]
-        )
+    def occupied(self, tenant: TenantId, use: Use, name: str) -> int:
+        """Return what a subtree uses of a resource or withholds from the others."""
+        return max(self._taken(tenant, use, name), self.unlent(tenant, name))
+
+    def _taken(self, tenant: TenantId, use: Use, name: str) -> int:
+        """Return what the members of a tenant occupy, and what it uses itself."""
+        children = self.children[tenant]
+        own = 0 if tenant == ROOT else use.get(tenant, {}).get(name, 0)
+        below = sum(use.get(child, {}).get(name, 0) for child in children)
+        occupied = sum(self.occupied(child, use, name) for child in children)
+        return occupied + (own - below if tenant != ROOT else 0)
 
     def refusal(self, tenant: TenantId, use: Use, asked: Iterable[str]) -> tuple[TenantId, str, str] | None:
         """Return which limit ``use`` (the newcomer counted in) breaks on the newcomer's path, or None.
@@ -154,17 +160,15 @@ class Tree:
         return None
 
     def _overdrawn(self, parent: TenantId, use: Use, name: str) -> bool:
-        """Return whether the children of ``parent`` use more than its members lend and its own parent can add."""
-        taken = self.occupied(parent, use, name)
+        """Return whether the members of ``parent`` take more than they lend one another and it can add."""
+        taken = self._taken(parent, use, name)
         if parent == ROOT:
             return taken > self.capacity.get(name, 0)
-        facts, quota = self.tenants[parent], self.quota[parent].get(name, 0)
-        if taken <= quota:
+        over = taken - self.quota[parent].get(name, 0)
+        if over <= 0:
             return False
+        facts = self.tenants[parent]
         borrow, limit = dict(facts.borrow_limit or ()), dict(facts.limit or ())
-        if (name in borrow and taken - quota > borrow[name]) or (name in limit and taken > limit[name]):
+        if (name in borrow and over > borrow[name]) or (name in limit and taken > limit[name]):
             return True
-        upper = self.parent(parent)
-        others = self.occupied(upper, use, name) - max(use.get(parent, {}).get(name, 0), self.unlent(parent, name))
-        room = self.capacity.get(name, 0) if upper == ROOT else self.quota[upper].get(name, 0)
-        return others + taken > room
+        return self._overdrawn(self.parent(parent), use, name)
