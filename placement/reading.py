@@ -13,6 +13,8 @@ from typing import NoReturn, TypeVar
 
 import yaml
 
+from placement.model import parse_amount
+
 _DEEPEST = 64
 _MOST_CHARACTERS = 64_000_000
 _TAG = "tag:yaml.org,2002:"
@@ -135,6 +137,18 @@ class Value:
         except (ValueError, OverflowError):
             self.fail(f"is {self._shown}, not a number")
         return str(self.node.value)
+
+    def amounts(self) -> dict[str, int]:
+        """Return a mapping of resource names to integer amounts; zeros stay."""
+        out: dict[str, int] = {}
+        for name, item in self.entries().items():
+            try:
+                out[name] = parse_amount(name, item.scalar())
+            except ScenarioError:
+                raise
+            except ValueError as error:
+                item.fail(str(error).removeprefix(f"{name}: "))
+        return out
 
     def integer(self, low: int, high: int) -> int:
         number = self.scalar()

@@ -11,9 +11,6 @@ from placement.expect import Expect, read_expect
 from placement.model import (
     ROOT,
     Borrow,
-    Bundle,
-    Demand,
-    DemandId,
     Node,
     NodeId,
     NodeState,
@@ -22,22 +19,17 @@ from placement.model import (
     Problem,
     Reclaim,
     Resources,
-    Running,
-    Selector,
     Tenant,
     TenantId,
-    Topology,
     Within,
-    parse_amount,
 )
-from placement.model.demand import MOST_BUNDLES
 from placement.reading import ScenarioError, Value, read, suggestion
 from placement.situation import WHOLE_CLUSTER
+from placement.workloads import read_pending, read_running
 
 __all__ = ["Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
 
 MOST_NODES = 200_000
-_PRIORITY = 2**31 - 1
 _FAIRNESS = ("drf",)
 
 _TOP = ("name", "now_s", "policy", "nodes", "tenants", "running", "pending", "expect")
@@ -55,22 +47,6 @@ _TENANT = (
     "preemption",
     "usage",
 )
-_DEMAND = (
-    "name",
-    "tenant",
-    "priority",
-    "bundles",
-    "min_bundles",
-    "topology",
-    "submitted_s",
-    "runtime_s",
-    "deadline_s",
-    "speed",
-    "preemptible",
-)
-_RUNNING = (*_DEMAND, "nodes", "started_s", "checkpointed_s")
-_BUNDLE = ("count", "resources", "selector")
-_TOPOLOGY = ("pack", "spread", "required", "preferred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +86,8 @@ def parse_scenario(text: str, file: str = "scenario") -> Scenario:
     places = {node.id for node in nodes} if "nodes" in fields else None
     known = {tenant.id for tenant in tenants}
     taken: set[str] = set()
-    running = [_running(item, known, places, taken) for item in _list(fields.get("running"))]
-    pending = [_pending(item, known, taken, now_s) for item in _list(fields.get("pending"))]
+    running = [read_running(item, known, places, taken) for item in _list(fields.get("running"))]
+    pending = [read_pending(item, known, taken, now_s) for item in _list(fields.get("pending"))]
     problem = Problem(
         nodes=nodes,
         tenants=tenants,
@@ -178,7 +154,7 @@ def _tenant(fields: Mapping[str, Value], policy: Policy) -> Tenant:
     if name == ROOT:
         fields["name"].fail("'root' is the root of the tree, which has no quota of its own", "choose another name")
     parent = fields["parent"].text() if "parent" in fields else ROOT
-    quota = _amounts(fields["quota"]) if "quota" in fields else {}
+    quota = fields["quota"].amounts() if "quota" in fields else {}
     return Tenant(
         id=TenantId(name),
         parent=None if parent == ROOT else TenantId(parent),
@@ -203,7 +179,7 @@ def _weight(value: Value) -> float:
 
 
 def _limits(value: Value | None) -> tuple[tuple[str, int], ...] | None:
-    return None if value is None else tuple(sorted(_amounts(value).items()))
+    return None if value is None else tuple(sorted(value.amounts().items()))
 
 
 def _usage(value: Value | None) -> tuple[tuple[str, float], ...]:
@@ -242,10 +218,10 @@ def _nodes(value: Value) -> tuple[tuple[Node, ...], dict[NodeId, Resources]]:
         count = fields["count"].integer(1, MOST_NODES) if "count" in fields else 1
         if len(nodes) + count > MOST_NODES:
             item.fail(f"more than {MOST_NODES} nodes")
-        resources = Resources.of(_amounts(fields["resources"]))
+        resources = Resources.of(fields["resources"].amounts())
         labels = _labels(fields["labels"]) if "labels" in fields else ()
         state = fields["state"].choice(NodeState) if "state" in fields else NodeState.READY
-        used = Resources.of(_amounts(fields["foreign"])) if "foreign" in fields else Resources()
+        used = Resources.of(fields["foreign"].amounts()) if "foreign" in fields else Resources()
         for name in _names(fields["name"].text(), count):
             if name in seen:
                 fields["name"].fail(f"two nodes are named {name!r}", "rename one of them")
@@ -274,120 +250,3 @@ def _whole_cluster(tenants: Sequence[Tenant]) -> tuple[Node, ...]:
         if up is None and tenant.quota is not None:
             out = out + tenant.quota
     return (Node(WHOLE_CLUSTER, out),)
-
-
-# Workloads
-
-
-def _running(item: Value, tenants: set[TenantId], places: set[NodeId] | None, taken: set[str]) -> Running:
-    fields = item.fields(_RUNNING, required=("name", "tenant", "bundles"))
-    started_s = fields["started_s"].number() if "started_s" in fields else 0.0
-    demand = _demand(fields, tenants, taken, started_s)
-    return Running(
-        demand,
-        _placed_on(item, fields.get("nodes"), demand, places),
-        started_s,
-        fields["checkpointed_s"].number() if "checkpointed_s" in fields else None,
-    )
-
-
-def _placed_on(item: Value, value: Value | None, demand: Demand, places: set[NodeId] | None) -> tuple[NodeId, ...]:
-    if places is None:
-        if value is not None:
-            value.fail("this scenario has no nodes", "leave it out, or add `nodes:` to the file")
-        return (WHOLE_CLUSTER,) * len(demand.bundles)
-    if value is None:
-        item.fail("has no 'nodes'", f"name the node of each of its {len(demand.bundles)} bundles")
-    out = []
-    for place in value.items():
-        name = place.text()
-        if name not in places:
-            place.fail(f"unknown node {name!r}", suggestion(name, places))
-        out.append(NodeId(name))
-    low, high = demand.min_bundles, len(demand.bundles)
-    if not low <= len(out) <= high:
-        wanted = str(high) if low == high else f"{low} to {high}"
-        value.fail(f"names {len(out)} nodes", f"name one for each of its {wanted} bundles")
-    return tuple(out)
-
-
-def _pending(item: Value, tenants: set[TenantId], taken: set[str], now_s: float) -> Demand:
-    return _demand(item.fields(_DEMAND, required=("name", "tenant", "bundles")), tenants, taken, now_s)
-
-
-def _demand(fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str], since_s: float) -> Demand:
-    name = fields["name"].text()
-    if name in taken:
-        fields["name"].fail(f"two workloads are named {name!r}", "rename one of them")
-    taken.add(name)
-    tenant = fields["tenant"].text()
-    if tenant not in tenants:
-        fields["tenant"].fail(f"unknown tenant {tenant!r}", suggestion(tenant, tenants))
-    bundles = _bundles(fields["bundles"])
-    return Demand(
-        id=DemandId(name),
-        tenant=TenantId(tenant),
-        bundles=bundles,
-        priority=fields["priority"].integer(-_PRIORITY, _PRIORITY) if "priority" in fields else 0,
-        min_bundles=fields["min_bundles"].integer(1, len(bundles)) if "min_bundles" in fields else len(bundles),
-        topology=_topology(fields["topology"]) if "topology" in fields else None,
-        submitted_s=fields["submitted_s"].number() if "submitted_s" in fields else since_s,
-        runtime_s=fields["runtime_s"].number(0.0) if "runtime_s" in fields else None,
-        deadline_s=fields["deadline_s"].number() if "deadline_s" in fields else None,
-        speed=_speed(fields.get("speed")),
-        preemptible=fields["preemptible"].flag() if "preemptible" in fields else True,
-    )
-
-
-def _bundles(value: Value) -> tuple[Bundle, ...]:
-    out: list[Bundle] = []
-    for item in value.items():
-        fields = item.fields(_BUNDLE, required=("resources",))
-        count = fields["count"].integer(1, MOST_BUNDLES) if "count" in fields else 1
-        if len(out) + count > MOST_BUNDLES:
-            value.fail(f"more than {MOST_BUNDLES} bundles", "split the workload")
-        bundle = Bundle(Resources.of(_amounts(fields["resources"])), _selector(fields.get("selector")))
-        out.extend([bundle] * count)
-    if not out:
-        value.fail("has no bundle", "write at least `- resources: {CPU: 1}`")
-    return tuple(out)
-
-
-def _selector(value: Value | None) -> Selector:
-    if value is None:
-        return Selector()
-    wanted: dict[str, object] = {}
-    for key, item in value.entries().items():
-        wanted[key] = item.text()
-        try:
-            Selector.parse({key: wanted[key]})
-        except ValueError as error:
-            item.fail(str(error).removeprefix(f"{key}: "))
-    return Selector.parse(wanted)
-
-
-def _topology(value: Value) -> Topology:
-    fields = value.fields(_TOPOLOGY)
-    kinds = [kind for kind in ("pack", "spread") if kind in fields]
-    if len(kinds) != 1:
-        value.fail("needs one of pack and spread", "write for example {pack: rack, required: true}")
-    required = fields["required"].flag() if "required" in fields else False
-    if "preferred" in fields and fields["preferred"].flag() == required:
-        fields["preferred"].fail("says the same as `required` and its opposite", "keep `required: true` or leave both")
-    return Topology(kinds[0], fields[kinds[0]].text(), required)
-
-
-def _speed(value: Value | None) -> tuple[tuple[str, float], ...]:
-    if value is None:
-        return ()
-    return tuple(sorted((name, factor.number(1e-6, 1e6)) for name, factor in value.entries().items()))
-
-
-def _amounts(value: Value) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for name, item in value.entries().items():
-        try:
-            out[name] = parse_amount(name, item.scalar())
-        except ValueError as error:
-            item.fail(str(error).removeprefix(f"{name}: "))
-    return out

@@ -1,0 +1,133 @@
+"""The workloads of a scenario: what runs and what waits, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from placement.model import Bundle, Demand, DemandId, NodeId, Resources, Running, Selector, TenantId, Topology
+from placement.model.demand import MOST_BUNDLES
+from placement.reading import Value, suggestion
+from placement.situation import WHOLE_CLUSTER
+
+_PRIORITY = 2**31 - 1
+
+_DEMAND = (
+    "name",
+    "tenant",
+    "priority",
+    "bundles",
+    "min_bundles",
+    "topology",
+    "submitted_s",
+    "runtime_s",
+    "deadline_s",
+    "speed",
+    "preemptible",
+)
+_RUNNING = (*_DEMAND, "nodes", "started_s", "checkpointed_s")
+_BUNDLE = ("count", "resources", "selector")
+_TOPOLOGY = ("pack", "spread", "required", "preferred")
+
+
+def read_running(item: Value, tenants: set[TenantId], places: set[NodeId] | None, taken: set[str]) -> Running:
+    fields = item.fields(_RUNNING, required=("name", "tenant", "bundles"))
+    started_s = fields["started_s"].number() if "started_s" in fields else 0.0
+    demand = _demand(fields, tenants, taken, started_s)
+    return Running(
+        demand,
+        _placed_on(item, fields.get("nodes"), demand, places),
+        started_s,
+        fields["checkpointed_s"].number() if "checkpointed_s" in fields else None,
+    )
+
+
+def _placed_on(item: Value, value: Value | None, demand: Demand, places: set[NodeId] | None) -> tuple[NodeId, ...]:
+    if places is None:
+        if value is not None:
+            value.fail("this scenario has no nodes", "leave it out, or add `nodes:` to the file")
+        return (WHOLE_CLUSTER,) * len(demand.bundles)
+    if value is None:
+        item.fail("has no 'nodes'", f"name the node of each of its {len(demand.bundles)} bundles")
+    out = []
+    for place in value.items():
+        name = place.text()
+        if name not in places:
+            place.fail(f"unknown node {name!r}", suggestion(name, places))
+        out.append(NodeId(name))
+    low, high = demand.min_bundles, len(demand.bundles)
+    if not low <= len(out) <= high:
+        wanted = str(high) if low == high else f"{low} to {high}"
+        value.fail(f"names {len(out)} nodes", f"name one for each of its {wanted} bundles")
+    return tuple(out)
+
+
+def read_pending(item: Value, tenants: set[TenantId], taken: set[str], now_s: float) -> Demand:
+    return _demand(item.fields(_DEMAND, required=("name", "tenant", "bundles")), tenants, taken, now_s)
+
+
+def _demand(fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str], since_s: float) -> Demand:
+    name = fields["name"].text()
+    if name in taken:
+        fields["name"].fail(f"two workloads are named {name!r}", "rename one of them")
+    taken.add(name)
+    tenant = fields["tenant"].text()
+    if tenant not in tenants:
+        fields["tenant"].fail(f"unknown tenant {tenant!r}", suggestion(tenant, tenants))
+    bundles = _bundles(fields["bundles"])
+    return Demand(
+        id=DemandId(name),
+        tenant=TenantId(tenant),
+        bundles=bundles,
+        priority=fields["priority"].integer(-_PRIORITY, _PRIORITY) if "priority" in fields else 0,
+        min_bundles=fields["min_bundles"].integer(1, len(bundles)) if "min_bundles" in fields else len(bundles),
+        topology=_topology(fields["topology"]) if "topology" in fields else None,
+        submitted_s=fields["submitted_s"].number() if "submitted_s" in fields else since_s,
+        runtime_s=fields["runtime_s"].number(0.0) if "runtime_s" in fields else None,
+        deadline_s=fields["deadline_s"].number() if "deadline_s" in fields else None,
+        speed=_speed(fields.get("speed")),
+        preemptible=fields["preemptible"].flag() if "preemptible" in fields else True,
+    )
+
+
+def _bundles(value: Value) -> tuple[Bundle, ...]:
+    out: list[Bundle] = []
+    for item in value.items():
+        fields = item.fields(_BUNDLE, required=("resources",))
+        count = fields["count"].integer(1, MOST_BUNDLES) if "count" in fields else 1
+        if len(out) + count > MOST_BUNDLES:
+            value.fail(f"more than {MOST_BUNDLES} bundles", "split the workload")
+        bundle = Bundle(Resources.of(fields["resources"].amounts()), _selector(fields.get("selector")))
+        out.extend([bundle] * count)
+    if not out:
+        value.fail("has no bundle", "write at least `- resources: {CPU: 1}`")
+    return tuple(out)
+
+
+def _selector(value: Value | None) -> Selector:
+    if value is None:
+        return Selector()
+    wanted: dict[str, object] = {}
+    for key, item in value.entries().items():
+        wanted[key] = item.text()
+        try:
+            Selector.parse({key: wanted[key]})
+        except ValueError as error:
+            item.fail(str(error).removeprefix(f"{key}: "))
+    return Selector.parse(wanted)
+
+
+def _topology(value: Value) -> Topology:
+    fields = value.fields(_TOPOLOGY)
+    kinds = [kind for kind in ("pack", "spread") if kind in fields]
+    if len(kinds) != 1:
+        value.fail("needs one of pack and spread", "write for example {pack: rack, required: true}")
+    required = fields["required"].flag() if "required" in fields else False
+    if "preferred" in fields and fields["preferred"].flag() == required:
+        fields["preferred"].fail("says the same as `required` and its opposite", "keep `required: true` or leave both")
+    return Topology(kinds[0], fields[kinds[0]].text(), required)
+
+
+def _speed(value: Value | None) -> tuple[tuple[str, float], ...]:
+    if value is None:
+        return ()
+    return tuple(sorted((name, factor.number(1e-6, 1e6)) for name, factor in value.entries().items()))
