@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 
 from aios.adapters.sim import SimExecutor, without
 from aios.control.loop import Loop
@@ -133,7 +134,7 @@ class World:
         self.rates = Rates.swarm(self.rng) if rates is None else rates
         self.nodes = [node(f"n{i}", cpu=self.rng.choice((2, 4, 8))) for i in range(self.rng.randint(2, 4))]
         self.sim = SimExecutor(self.nodes, seed)
-        deaf = {name for name in "abcdefgh" if self.rng.random() < self.rates.deaf}
+        deaf = {name for name in ascii_lowercase if self.rng.random() < self.rates.deaf}
         self.sim.deaf = lambda work: work.name[0] in deaf
         self.executor = ChaosExecutor(self.sim, self.rng, self.rates)
         self.log = ChaosLog(self.executor)
@@ -227,8 +228,8 @@ class World:
 
     def _plan_work(self) -> None:
         rng, largest = self.rng, int(max(n.resources.get("CPU") for n in self.nodes) // 1000) - 1
-        for i in range(rng.randint(3, 8)):
-            name, at_s = f"{'abcdefgh'[i]}{i}", rng.uniform(0.0, 200.0)
+        for i in range(rng.randint(3, 14)):
+            name, at_s = f"{ascii_lowercase[i]}{i}", rng.uniform(0.0, 200.0)
             work = self._works(name, largest)
             self.sim.at(at_s, lambda work=work: self._ask(work))  # type: ignore[misc]
             if rng.random() < 0.15:
