@@ -17,7 +17,10 @@ from aios.control.plane import Plane, Watched
 from aios.control.planning import ThreadedPlanning
 from aios.store.sql import SqlLog
 from aios.telemetry import logs
+from aios.telemetry.spans import processors
+from aios.telemetry.traces import SpanSink
 from placement.check import violations
+from placement.explain import explain_plan
 from placement.model import Plan, Problem
 from placement.planners import ladder
 from placement.planners.base import Budget
@@ -39,6 +42,7 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
     executor = Watched(RayExecutor(settings.storage))
     planning = ThreadedPlanning(plan, executor.wake)
     loop = Loop(log, executor, planning, judge=violations, version=aios.__version__)
+    loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))
 
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log
@@ -50,4 +54,5 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
 
 
 def plan(problem: Problem, budget: Budget) -> Plan:
-    return ladder.plan(problem, budget, time.monotonic)
+    """Return the ladder's plan, with the binding reason of everything that waits."""
+    return explain_plan(problem, ladder.plan(problem, budget, time.monotonic))

@@ -19,7 +19,7 @@ from aios.api.overview import tenant_views
 from aios.api.present import artefact_view, published_view
 from aios.api.service import Service
 from aios.api.workloads import documents_of
-from aios.errors import InvalidSpec
+from aios.errors import InvalidSpec, NotFound
 from aios.kernel.state import State
 from aios.views import ArtefactList, ArtefactView, PackageView, TenantList
 
@@ -76,7 +76,7 @@ def routes(service: Service) -> APIRouter:
         """Whether a package is there already."""
         path = service.storage / "packages" / f"{digest}.zip"
         if not _SHA.fullmatch(digest) or not path.is_file():
-            return Response(status_code=404)
+            raise NotFound(f"no package {digest[:12]}...", hint="upload it with PUT")
         return answer(PackageView(f"package://{digest}", path.stat().st_size, True))
 
     return router
