@@ -13,6 +13,7 @@ from placement import tenantbook
 from placement.model import (
     MILLI,
     Demand,
+    DemandId,
     Node,
     NodeId,
     NodeState,

@@ -9,11 +9,12 @@ from placement.check import violations
 from placement.inuse import used_shares
 from placement.model import Plan, Problem, Share, SolveStats, TenantId
 from placement.planners.base import Budget, Planner
+from placement.planners.cpsat import CpSat
 from placement.planners.greedy import Greedy
 from placement.score import Score, score
 from placement.shares import entitlements
 
-PLANNERS: tuple[Planner, ...] = (Greedy(),)
+PLANNERS: tuple[Planner, ...] = (CpSat(), Greedy())
 """Every planner, the best first; the last one always answers."""
 
 

@@ -1,0 +1,115 @@
+"""What a programme aims at: the least harm first (law 7), or the best places, or a bound on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from placement.model import NodeId, Problem
+from placement.planners.cpsat.batches import Gang
+from placement.planners.cpsat.constraints import Programme
+from placement.planners.cpsat.variables import Linear
+from placement.planners.fitting import speed_on
+from placement.planners.state import Victim
+from placement.weights import ADMITTED, FRAGMENTATION, HARM, LOCALITY, PERFORMANCE
+
+SCALE = 1000
+"""Objective units per unit of a term's weighted value: coefficients are integers."""
+
+EXACT_RANKS = 40
+"""Up to so many victims the tie-break is exactly lexicographic (powers of two); beyond, the sum of ranks."""
+
+
+def harms(programme: Programme, ranked: Sequence[Victim]) -> list[Linear]:
+    """Return what to minimise, one after the other: per priority from the highest, who stops and who shrinks.
+
+    The last ones prefer, among equals, those who come first in ``ranked``, and give up the fewest bundles.
+    """
+    variables, out = programme.vars, list[Linear]()
+    for priority in sorted({v.running.demand.priority for v in ranked}, reverse=True):
+        level = [v for v in ranked if v.running.demand.priority == priority]
+        shrinks = sum(variables.drops[v.id, len(v.running.nodes) - 1] for v in level)
+        stops = sum(variables.stops[v.id] for v in level)
+        out.append((len(level) + 1) * stops + shrinks)
+    weights = [2**i if len(ranked) <= EXACT_RANKS else i + 1 for i in range(len(ranked))]
+    last = [variables.drops[v.id, len(v.running.nodes) - 1] for v in ranked]
+    out.append(sum(weight * var for weight, var in zip(weights, last, strict=True)))
+    out.append(sum(variables.drops[v.id, i] for v in ranked for i in range(len(v.running.nodes))))
+    return out
+
+
+def _rate(weight: float, n: int = 1) -> int:
+    return round(SCALE * weight / n)
+
+
+def performance(programme: Programme) -> Linear:
+    """Return the bundles that start, each times its speed, in objective units."""
+    rooms, terms = programme.batch.rooms, []
+    gangs = {gang.demand.id: gang.demand for gang in programme.batch.gangs}
+    for (name, _, node), var in programme.vars.count.items():
+        terms.append(_rate(PERFORMANCE.weight * speed_on(gangs[name], rooms[node].node)) * var)
+    return sum(terms)
+
+
+def locality(programme: Programme) -> Linear:
+    """Return how many preferred topologies hold, in objective units; creates their indicators."""
+    return _rate(LOCALITY.weight) * sum(
+        _preference(programme, gang)
+        for gang in programme.batch.gangs
+        if gang.demand.topology is not None and not gang.demand.topology.required
+    )
+
+
+def _preference(programme: Programme, gang: Gang) -> Linear:
+    topology, model = gang.demand.topology, programme.model
+    assert topology is not None, "only gangs with a preference are asked"
+    holds = model.new_bool_var(f"{gang.demand.id} has its preferred topology")
+    here: dict[str | None, list[Linear]] = {}
+    for (name, _, node), var in programme.vars.count.items():
+        if name == gang.demand.id:
+            here.setdefault(programme.batch.rooms[node].node.label(topology.key), []).append(var)
+    model.add_implication(holds, programme.vars.starts[gang.demand.id])
+    model.add(sum(here.pop(None, [])) == 0).only_enforce_if(holds)
+    chosen = []
+    for value, counts in here.items():
+        if topology.kind == "spread":
+            model.add(sum(counts) <= 1).only_enforce_if(holds)
+        else:
+            chosen.append(model.new_bool_var(f"{gang.demand.id} prefers {value}"))
+            model.add(sum(counts) == 0).only_enforce_if(holds, ~chosen[-1])
+    if topology.kind == "pack":
+        model.add_at_most_one(chosen)
+    return holds
+
+
+def fragmentation(programme: Programme) -> Linear:
+    """Return minus the nodes on which gangs stand, in objective units; creates their indicators."""
+    used: dict[NodeId, list[Linear]] = {}
+    for (_, _, node), var in programme.vars.count.items():
+        used.setdefault(node, []).append(var)
+    out = []
+    for node, counts in used.items():
+        stands = programme.model.new_bool_var(f"{node} takes new work")
+        for var in counts:
+            programme.model.add(var == 0).only_enforce_if(~stands)
+        out.append(stands)
+    return -_rate(FRAGMENTATION.weight) * sum(out)
+
+
+def admitted(programme: Programme, n_pending: int) -> Linear:
+    """Return the fraction of pending work that starts, in objective units (rounded up)."""
+    each = _rate(ADMITTED.weight, max(1, n_pending)) + 1
+    return each * sum(programme.vars.starts.values())
+
+
+def harm(programme: Programme) -> Linear:
+    """Return minus the bundles of running work that go, in objective units."""
+    victims = programme.batch.victims
+    drops = [programme.vars.drops[v.id, i] for v in victims for i in range(len(v.running.nodes))]
+    return -_rate(HARM.weight) * sum(drops)
+
+
+def trivial_bound(problem: Problem) -> float:
+    """Return the objective of a plan in which all pending work starts on its fastest nodes and nobody yields."""
+    bundles = sum(len(d.bundles) * max([1.0, *(factor for _, factor in d.speed)]) for d in problem.pending)
+    preferred = sum(d.topology is not None and not d.topology.required for d in problem.pending)
+    return ADMITTED.weight + PERFORMANCE.weight * bundles + LOCALITY.weight * preferred
