@@ -1,0 +1,36 @@
+"""The same seed gives the same log, byte for byte, whatever order hashes come in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.chaos import World
+from tests.support.silence import silence
+
+ROOT = Path(__file__).parents[2]
+SEEDS = (3, 7, 42)
+
+
+def digest(seed: int) -> str:
+    silence()
+    world = World(seed)
+    world.run()
+    return hashlib.sha256("\n".join(map(repr, world.events())).encode()).hexdigest()
+
+
+def test_the_same_seed_gives_the_same_log_under_other_hash_seeds() -> None:
+    code = f"from tests.sim.test_same_seed import digest\nprint('digests', *map(digest, {SEEDS}))"
+    logs = set()
+    for hash_seed in ("0", "1", "4711"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+        logs.add(next(line for line in ran.stdout.splitlines() if line.startswith("digests")))
+    assert logs == {" ".join(["digests", *map(digest, SEEDS)])}
+
+
+def test_another_seed_gives_another_log() -> None:
+    assert digest(3) != digest(7)
