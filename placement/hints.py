@@ -41,14 +41,21 @@ def would_run_if(now: Situation, demand: Demand, reason: Reason) -> tuple[str, .
 def _of_quota(now: Situation, demand: Demand) -> Iterator[str]:
     yield from _fewer_bundles(now, demand)
     room = "" if now.fits(demand, now.ready) else f", and {amounts(needs(demand))} were idle"
+    yield f"{_within_limits(now, demand)}{room}"
+    yield from _others_end(now, demand)
+
+
+def _within_limits(now: Situation, demand: Demand) -> str:
+    """Return what has to change of quotas and limits for the workload to be within them; nothing: an empty text."""
     limits = now.all_limits_in_the_way(demand)
     if limits:
-        yield f"{' and '.join(_raised(now, demand, limit) for limit in limits)}{room}"
-    else:
-        tenant, resource = demand.tenant, (now.limit_in_the_way(demand) or ("", "", ""))[1]
-        missing = now.use(tenant).get(resource, 0) + needs(demand)[resource] - now.quota(tenant).get(resource, 0)
-        yield f"the quota of tenant {tenant} rose by {format_amount(resource, missing)} {resource}, or others lent more"
-    yield from _others_end(now, demand)
+        return " and ".join(_raised(now, demand, limit) for limit in limits)
+    lending = now.limit_in_the_way(demand)
+    if lending is None:
+        return ""
+    tenant, resource = demand.tenant, lending[1]
+    missing = now.use(tenant).get(resource, 0) + needs(demand)[resource] - now.quota(tenant).get(resource, 0)
+    return f"the quota of tenant {tenant} rose by {format_amount(resource, missing)} {resource}, or others lent more"
 
 
 def _raised(now: Situation, demand: Demand, limit: Limit) -> str:
@@ -67,6 +74,15 @@ def _of_queue(now: Situation, demand: Demand) -> Iterator[str]:
 
 def _of_room(now: Situation, demand: Demand) -> Iterator[str]:
     yield from _fewer_bundles(now, demand)
+    limits = _within_limits(now, demand)
+    for hint in _of_nodes(now, demand):
+        yield f"{hint}, and {limits}" if limits else hint
+    yield from _others_end(now, demand)
+    for hint in _more_nodes(now, demand):
+        yield f"{hint}, and {limits}" if limits else hint
+
+
+def _of_nodes(now: Situation, demand: Demand) -> Iterator[str]:
     yield from _another_type(now, demand)
     if has_selector(demand) and now.fits(demand, now.ready, selector=False):
         yield "its selector were left out"
@@ -74,8 +90,6 @@ def _of_room(now: Situation, demand: Demand) -> Iterator[str]:
         assert demand.topology is not None
         yield f"its topology ({demand.topology.kind} {demand.topology.key}) were preferred, not required"
     yield from _nodes_back(now, demand)
-    yield from _others_end(now, demand)
-    yield from _more_nodes(now, demand)
 
 
 def _fewer_bundles(now: Situation, demand: Demand) -> Iterator[str]:
@@ -113,11 +127,18 @@ def _on(demand: Demand, wanted: Requirement) -> Demand:
 def _nodes_back(now: Situation, demand: Demand) -> Iterator[str]:
     away = [room for room in now.rooms if room.node.state is not NodeState.READY]
     for room in away[:_MOST_RELEASED]:
-        if now.fits(demand, [*now.ready, room]):
+        if now.fits(demand, [*now.ready, room]) and now.lent_enough(demand, _again(room.node)):
             yield f"node {room.node.id} were ready ({room.node.state.value} now)"
             return
-    if away and now.fits(demand, now.rooms):
+    if len(away) > 1 and now.fits(demand, now.rooms) and now.lent_enough(demand, _again(*(room.node for room in away))):
         yield f"the {len(away)} nodes that are draining or down were ready"
+
+
+def _again(*nodes: Node) -> list[Node]:
+    """Return what the cluster gains when these nodes are ready again: a draining one counts already."""
+    return [
+        replace(node, id=NodeId(f"{node.id}+"), state=NodeState.READY) for node in nodes if node.state is NodeState.DOWN
+    ]
 
 
 def _others_end(now: Situation, demand: Demand) -> Iterator[str]:
@@ -175,7 +196,7 @@ def _more_nodes(now: Situation, demand: Demand) -> Iterator[str]:
             if best is not None and n >= best[0]:
                 break
             extra = [_fresh(node, idx) for idx in range(n)]
-            if now.fits(demand, [*now.ready, *extra]):
+            if now.fits(demand, [*now.ready, *extra]) and now.lent_enough(demand, [room.node for room in extra]):
                 best = (n, node)
                 break
     if best is not None:

@@ -167,8 +167,11 @@ def _quota_sentence(now: Situation, demand: Demand, limit: Limit) -> str:
 
 
 def ahead_in_queue(now: Situation, demand: Demand) -> Demand | None:
-    """Return the waiting workload that is next before this one: of its own tenant, else of any."""
-    ahead = [other for other in _waiting(now) if _is_ahead(other, demand) and other.id != demand.id]
+    """Return the waiting workload whose claim this one respects: a more important one, else another tenant's."""
+    asked = set(needs(demand))
+    rivals = [other for other in _waiting(now) if other.id != demand.id and asked & set(needs(other))]
+    ahead = [other for other in rivals if _is_ahead(other, demand)]
+    ahead = ahead or [other for other in rivals if other.tenant != demand.tenant]
     return max(ahead, key=lambda o: (o.tenant == demand.tenant, o.priority, -o.submitted_s), default=None)
 
 

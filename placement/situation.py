@@ -10,6 +10,7 @@ from placement.fitting import fits, kinds
 from placement.model import (
     Demand,
     DemandId,
+    Node,
     NodeId,
     NodeState,
     Plan,
@@ -134,10 +135,18 @@ class Situation:
         if found is not None:
             return found
         found = self._tree.refusal(demand.tenant, use, more)
-        # Where all tenants together would exceed the cluster, it is not the lender who stands in the way.
-        if found is not None and self._in_all(use, found[1]) <= self._tree.capacity.get(found[1], 0):
-            return found
-        return None
+        # Where all tenants together would exceed the cluster, it is room that lacks and not what the lender keeps.
+        short = found is not None and self._in_all(use, found[1]) > self._tree.capacity.get(found[1], 0)
+        return None if short and not self.fits(demand, self.ready, n=n) else found
+
+    def lent_enough(self, demand: Demand, more_nodes: Iterable[Node]) -> bool:
+        """Return whether the other tenants would lend enough if the cluster had these nodes too."""
+        more = needs(demand)
+        if not self._tree.lending_is_limited.intersection(more):
+            return True
+        tenants = tuple(replace(t, limit=None, borrow_limit=None) for t in self.problem.tenants)
+        wider = replace(self.problem, tenants=tenants, nodes=(*self.problem.nodes, *more_nodes))
+        return Tree(wider).refusal(demand.tenant, self._state.use_with(demand.tenant, more), more) is None
 
     def all_limits_in_the_way(self, demand: Demand) -> list[Limit]:
         """Return every ``limit`` and ``borrow_limit`` on the way up that its minimum would break."""
