@@ -134,7 +134,8 @@ def _sentence(state: State, workload: Workload, now_s: float) -> str:
     attempt = workload.current
     if attempt is not None and workload.status is not Status.STOPPING:
         where = ", ".join(dict.fromkeys(names_of(state, attempt.nodes)))
-        return f"runs on {where} by plan {attempt.plan_id}{': ' + attempt.why if attempt.why else ''}"
+        verb = "starts" if workload.status is Status.STARTING else "runs"
+        return f"{verb} on {where}: {attempt.why or f'plan {attempt.plan_id}'}"
     if workload.status is Status.FAILED and workload.attempt is not None:
         return split_error(workload.attempt.error)[0] or message
     return message or f"is {workload.status.value}"

@@ -163,13 +163,11 @@ def checked_key(key: str) -> str:
 
 def settled(workloads: list[Workload], until: str) -> bool:
     """Return whether there is nothing to wait for any more; what ended otherwise will never get there."""
-    if until in ("over", "succeeded"):
+    if until == "over":
         return all(w.status.over for w in workloads)
     if until == "running":
         return all(w.status.over or w.status is Status.RUNNING for w in workloads)
-    return all(w.status.over or w.ready for w in workloads if w.work.service) and all(
-        w.status.over for w in workloads if not w.work.service
-    )
+    return all(w.status.over or (w.work.service and w.ready) for w in workloads)
 
 
 def decoded(piece: bytes, last: bool) -> tuple[str, int]:

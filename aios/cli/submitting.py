@@ -153,7 +153,7 @@ def command_document(command: Sequence[str], flags: dict[str, Any]) -> dict[str,
         document["workers"] = {"num_workers": flags["workers"], "resources_per_worker": per_worker}
     else:
         document |= amounts
-    return {**document, "entrypoint": shlex.join(command), "working_dir": flags.get("working_dir") or "."}
+    return {**document, "entrypoint": list(command), "working_dir": flags.get("working_dir") or "."}
 
 
 def name_of(command: Sequence[str]) -> str:
