@@ -42,8 +42,9 @@ def fits(rooms: Sequence[Room], wanted: Kinds, topology: Topology | None) -> boo
 def _fits_together(rooms: Sequence[Room], wanted: Kinds) -> bool:
     if len(wanted) == 1:
         bundle, number = wanted[0]
+        anywhere = not bundle.selector.requirements
         for room in rooms:
-            if bundle.selector.accepts(room.node):
+            if anywhere or bundle.selector.accepts(room.node):
                 number -= room.how_many(bundle.resources, number)
                 if number <= 0:
                     return True

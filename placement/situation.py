@@ -89,11 +89,16 @@ class Situation:
 
     def freed(self, work: Iterable[Holding]) -> list[Room]:
         """Return the ready nodes as if this work gave its nodes back."""
-        rooms = {room.node.id: room.copy() for room in self.ready}
+        rooms = {room.node.id: room for room in self.ready}
+        touched: set[NodeId] = set()
         for demand, nodes in work:
             for node, bundle in zip(nodes, demand.bundles, strict=False):
-                if node in rooms:
-                    rooms[node].take(bundle.resources, -1)
+                if node not in rooms:
+                    continue
+                if node not in touched:
+                    rooms[node] = rooms[node].copy()
+                    touched.add(node)
+                rooms[node].take(bundle.resources, -1)
         return list(rooms.values())
 
     def use(self, tenant: TenantId) -> Vector:
