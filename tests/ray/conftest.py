@@ -5,17 +5,11 @@ Ray reads its authentication from the environment when it is first imported, so 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 HOME = Path(tempfile.mkdtemp(prefix="aios-home-"))
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
@@ -29,6 +23,7 @@ import pytest  # noqa: E402
 
 from aios.adapters import embedded  # noqa: E402
 from aios.adapters.embedded import EmbeddedShape, Keeper, NodeShape  # noqa: E402
+from aios.client import Client  # noqa: E402
 from aios.config import Settings  # noqa: E402
 from aios.main import ClusterInfo, up  # noqa: E402
 
@@ -67,45 +62,17 @@ def driver(cluster: Keeper) -> Iterator[Keeper]:
         yield cluster
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The control plane's API as a plain HTTP client sees it."""
-
-    info: ClusterInfo
-    token: str
-
-    def call(self, path: str, body: Any = None, *, key: str = "", token: str | None = None) -> tuple[int, Any]:
-        """Return the status and the JSON of an answer; 0 where nothing answers."""
-        headers = {
-            "Authorization": f"Bearer {self.token if token is None else token}",
-            "Content-Type": "application/json",
-            "Idempotency-Key": key or uuid.uuid4().hex,
-        }
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.info.api_url}/api/v1{path}", data=data, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
-        except OSError:
-            return 0, None
-
-    def submit(self, key: str = "", **document: Any) -> tuple[int, Any]:
-        return self.call("/workloads", {"documents": [{"kind": "probe", **document}]}, key=key)
-
-    def workload(self, name: str) -> dict[str, Any]:
-        status, answer = self.call("/workloads")
-        found = [one for one in answer["workloads"] if one["name"] == name] if status == 200 else []
-        return found[-1] if found else {}
-
-
 @pytest.fixture(scope="module")
-def api(settings: Settings, driver: Keeper) -> Iterator[Api]:
+def info(settings: Settings, driver: Keeper) -> Iterator[ClusterInfo]:
     """A control plane on the cluster, for one module of tests."""
     from aios.control import actor
 
-    info = up(settings, workers=SHAPE, echo=lambda line: None)
-    yield Api(info, settings.api_token_file.read_text(encoding="utf-8"))
+    yield up(settings, workers=SHAPE, echo=lambda line: None)
     actor.end()
     settings.cluster_file.unlink()
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings, info: ClusterInfo) -> Iterator[Client]:
+    with Client(info.api_url, settings.api_token_file.read_text(encoding="utf-8"), retry_s=90.0) as client:
+        yield client

@@ -1,4 +1,4 @@
-"""An engine for tests: one worker per bundle on its node, effects appended to a file, and an end when a file says so."""
+"""An engine for tests: a worker per bundle on its node, effects appended to a file, and a file that lets it end."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ def test_an_old_fence_starts_nothing_and_an_overtaken_attempt_ends(world: RayWor
 
 
 @pytest.fixture
-def raylet_of_doomed(world: RayWorld) -> Iterator[int]:
+def raylet_of_doomed(world: RayWorld) -> int:
     import ray
 
     from aios.adapters.processes import descendants
@@ -214,7 +214,7 @@ def raylet_of_doomed(world: RayWorld) -> Iterator[int]:
     wanted = row["RayletSocketName"].encode()
     found = [pid for pid in descendants(_keeper_pid()) if _is_raylet(pid, wanted)]
     assert len(found) == 1
-    yield found[0]
+    return found[0]
 
 
 def _keeper_pid() -> int:
