@@ -27,7 +27,8 @@ def test_the_same_seed_gives_the_same_log_under_other_hash_seeds() -> None:
     logs = set()
     for hash_seed in ("0", "1", "4711"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
         logs.add(next(line for line in ran.stdout.splitlines() if line.startswith("digests")))
     assert logs == {" ".join(["digests", *map(digest, SEEDS)])}
 

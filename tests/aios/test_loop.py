@@ -1,0 +1,273 @@
+"""The shell around the kernel: answers are durable, trouble passes, and a second control plane ends the first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pytest
+
+from aios.adapters.sim import SimExecutor
+from aios.control.loop import Loop
+from aios.control.planning import InlinePlanning, PlannerFunction
+from aios.kernel.actions import Action
+from aios.kernel.events import EpochStarted, Event, Granted, PlanAdopted, Submitted
+from aios.kernel.evolve import replay
+from aios.kernel.ports import Accepted, ApplyTenants, Observed, Refused, Reply
+from aios.kernel.state import State, Status
+from aios.simulate import run_until_quiet
+from aios.store.memory import MemoryLog
+from placement.model import Plan, Problem
+from placement.planners.base import Budget
+from tests.support.bench import of_type
+from tests.support.building import node, submit, tenant, want
+from tests.support.first_fit import first_fit
+from tests.support.silence import silence
+
+TEAM = ApplyTenants((tenant("team"),))
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    silence()
+
+
+class Recorder(MemoryLog):
+    """A log that can fail before or after a write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fail_before = self.fail_after = 0
+
+    def append(self, epoch: int, events: Sequence[Event]) -> int:
+        if self.fail_before:
+            self.fail_before -= 1
+            raise OSError("disk full")
+        last = super().append(epoch, events)
+        if self.fail_after:
+            self.fail_after -= 1
+            raise OSError("the answer was lost")
+        return last
+
+    def all(self) -> list[Event]:
+        return [event for _, event in self.read()]
+
+
+class Cluster(SimExecutor):
+    """A simulated cluster that can refuse to answer, and checks that what it is asked is on record."""
+
+    def __init__(self, log: Recorder) -> None:
+        super().__init__([node("n1"), node("n2")])
+        self.log, self.fail_observe, self.fail_apply = log, 0, 0
+
+    def observe(self) -> Observed:
+        if self.fail_observe:
+            self.fail_observe -= 1
+            raise ConnectionError("no answer")
+        return super().observe()
+
+    def apply(self, actions: Sequence[Action]) -> None:
+        granted = {(e.workload, e.attempt) for e in of_type(self.log.all(), Granted)}
+        for action in actions:
+            id = getattr(action, "workload", None) or action.work.id  # type: ignore[union-attr]  # a launch has work
+            assert (id, action.attempt) in granted, "asked for before it was recorded"
+        if self.fail_apply:
+            self.fail_apply -= 1
+            raise ConnectionError("no answer")
+        super().apply(actions)
+
+
+def plane(planner: PlannerFunction = first_fit, log: Recorder | None = None) -> tuple[Loop, Cluster, Recorder]:
+    log = Recorder() if log is None else log
+    cluster = Cluster(log)
+    loop = Loop(log, cluster, InlinePlanning(planner), poll_s=3600.0)
+    loop.start()
+    loop.submit(TEAM)
+    return loop, cluster, log
+
+
+def status(loop: Loop, name: str) -> Status:
+    return loop.state.workloads[loop.state.names[name]].status
+
+
+def test_a_reply_comes_when_its_events_are_in_the_log_not_before() -> None:
+    loop, _, log = plane()
+    on_record: list[int] = []
+    reply = loop.submit(submit(want("a")))
+    reply.add_done_callback(lambda _: on_record.append(len(of_type(log.all(), Submitted))))
+    assert not reply.done()
+    loop.turn()
+    assert isinstance(reply.result(0), Accepted)
+    assert on_record == [1]
+
+
+def test_a_submission_runs_to_its_end() -> None:
+    loop, cluster, log = plane()
+    loop.submit(submit(want("a", 2, cpu=3)))
+    run_until_quiet(loop, cluster)
+    assert status(loop, "a") is Status.SUCCEEDED
+    assert loop.state == replay(log.all())
+
+
+def test_a_store_that_fails_delays_the_answer_and_loses_nothing() -> None:
+    loop, cluster, log = plane()
+    loop.turn()
+    log.fail_before = 3
+    reply = loop.submit(submit(want("a")))
+    assert loop.turn() is None
+    assert not reply.done()
+    assert not loop.state.workloads, "what is not durable is not believed"
+    run_until_quiet(loop, cluster)
+    assert isinstance(reply.result(0), Accepted)
+    assert len(of_type(log.all(), Submitted)) == 1
+
+
+def test_a_write_whose_answer_is_lost_is_found_and_not_repeated() -> None:
+    loop, cluster, log = plane()
+    loop.turn()
+    heard: list[Event] = []
+    loop.on_events(lambda events, _: heard.extend(events))
+    log.fail_after = 1
+    reply = loop.submit(submit(want("a")))
+    run_until_quiet(loop, cluster)
+    assert isinstance(reply.result(0), Accepted)
+    assert len(of_type(log.all(), Submitted)) == 1
+    assert len(of_type(heard, Submitted)) == 1
+    assert loop.state == replay(log.all())
+
+
+def test_trouble_with_the_cluster_passes() -> None:
+    loop, cluster, _ = plane()
+    loop.submit(submit(want("a")))
+    loop.turn()
+    cluster.fail_observe, cluster.fail_apply = 3, 2
+    run_until_quiet(loop, cluster)
+    assert status(loop, "a") is Status.SUCCEEDED
+
+
+def test_trouble_is_looked_at_again_later_and_later() -> None:
+    loop, cluster, _ = plane()
+    cluster.fail_observe = 4
+    waits = []
+    for _ in range(4):
+        waits.append(loop.idle_s(loop.turn()))
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1] <= 30.0
+    assert loop.idle_s(loop.turn()) == 0.0 or cluster.fail_observe == 0
+
+
+def test_a_later_control_plane_ends_the_earlier_one() -> None:
+    first, _, log = plane()
+    first.turn()
+    second, _, _ = plane(log=log)
+    second.turn()
+    lost = first.submit(submit(want("a")))
+    assert first.turn() is None
+    assert first.stopped
+    reply = lost.result(0)
+    assert isinstance(reply, Refused)
+    assert reply.code == "no_control_plane"
+    late = first.submit(submit(want("b"))).result(0)
+    assert isinstance(late, Refused)
+    assert not of_type(log.all(), Submitted)
+    assert [e.epoch for e in of_type(log.all(), EpochStarted)] == [1, 2]
+
+
+def test_a_later_control_plane_knows_what_the_earlier_one_knew() -> None:
+    first, _, log = plane()
+    first.submit(submit(want("a")))
+    first.turn()
+    second, _, _ = plane(log=log)
+    assert second.state.workloads == first.state.workloads
+
+
+def test_a_planner_that_breaks_is_on_record_and_asked_again() -> None:
+    calls: list[Problem] = []
+
+    def breaks_twice(problem: Problem, budget: Budget) -> Plan:
+        calls.append(problem)
+        if len(calls) <= 2:
+            raise MemoryError("no memory")
+        return first_fit(problem, budget)
+
+    loop, cluster, log = plane(breaks_twice)
+    loop.submit(submit(want("a")))
+    run_until_quiet(loop, cluster)
+    plans = of_type(log.all(), PlanAdopted)
+    assert [plan.status for plan in plans] == ["crashed", "crashed", "greedy"]
+    assert "MemoryError: no memory" in plans[0].fallbacks[0]
+    assert status(loop, "a") is Status.SUCCEEDED
+
+
+def test_the_same_question_is_not_asked_twice() -> None:
+    asked: list[Problem] = []
+
+    def planner(problem: Problem, budget: Budget) -> Plan:
+        asked.append(problem)
+        return first_fit(problem, budget)
+
+    loop, cluster, _ = plane(planner)
+    loop.submit(submit(want("fits", cpu=4), want("never", cpu=99)))
+    for _ in range(20):
+        loop.turn()
+    assert len(asked) == 1, "nothing changed that a plan depends on"
+    run_until_quiet(loop, cluster)
+    assert len(asked) == 2, "the end of the first one frees room"
+
+
+def test_listeners_hear_every_event_once_and_may_fail() -> None:
+    loop, cluster, log = plane()
+    heard: list[Event] = []
+
+    def broken(events: Sequence[Event], state: State) -> None:
+        raise RuntimeError("no disk for traces")
+
+    loop.on_events(broken)
+    loop.on_events(lambda events, _: heard.extend(events))
+    loop.submit(submit(want("a")))
+    run_until_quiet(loop, cluster)
+    assert heard == log.all()[1:], "all but the start of the epoch"
+
+
+def test_a_request_that_breaks_the_kernel_is_refused_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, cluster, _ = plane()
+    loop.turn()
+    bad = loop.submit("nonsense")  # type: ignore[arg-type]  # what no caller should send
+    loop.turn()
+    fine = loop.submit(submit(want("a")))
+    run_until_quiet(loop, cluster)
+    assert not isinstance(bad.result(0), Accepted)
+    assert isinstance(fine.result(0), Accepted)
+    assert status(loop, "a") is Status.SUCCEEDED
+
+
+def test_many_threads_are_each_answered() -> None:
+    loop, _, log = plane()
+    replies: list[Future[Reply]] = []
+    together = threading.Barrier(8)
+
+    def client(n: int) -> None:
+        together.wait()
+        replies.extend(loop.submit(submit(want(f"w{n}-{i}"), key=f"{n}-{i}")) for i in range(20))
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        loop.turn()
+    loop.turn()
+    assert len({reply.result(0).ids for reply in replies}) == 160  # type: ignore[union-attr]  # all accepted
+    assert len(of_type(log.all(), Submitted)) == 160
+    for thread in threads:
+        thread.join()
+
+
+def test_run_ends_when_told_and_refuses_what_is_left() -> None:
+    loop, cluster, _ = plane()
+    stop = threading.Event()
+    loop.on_events(lambda *_: stop.set())
+    loop.run(stop)
+    late = loop.submit(submit(want("a"))).result(0)
+    assert isinstance(late, Refused)
+    assert loop.stopped
