@@ -1,0 +1,1 @@
+"""Two teams and an urgent job share one cluster: from raw data to served models."""
