@@ -13,7 +13,11 @@ from placement.inuse import capacity, dominant, use_by_tenant, used_shares
 from placement.model import ACCELERATOR_KEY, Demand, Plan, Problem, Resources, TenantId, total
 from placement.weights import ADMITTED, ENTITLEMENT, FRAGMENTATION, HARM, LOCALITY, PERFORMANCE, TERMS
 
-WORST_LAST = float("inf")
+Harm = tuple[tuple[float, int], ...]
+"""Work displaced, the worst first: minus its priority, and 0 where it stops or 1 where it shrinks."""
+
+NO_MORE: tuple[float, int] = (float("inf"), 0)
+"""Ends every ``Harm``, so that of two that begin alike the shorter is better."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,14 +26,12 @@ class Score:
 
     Attributes
     ----------
-    admitted : tuple of bool
-        For each pending demand in the order of service, whether it starts.
+    service : tuple of (bool, Harm)
+        For each pending demand in the order of service: whether it starts, and who yields for it.
     entitlement : float
         Minus the sum of the tenants' shortfalls from their entitled shares (0..1 each).
     bundles : int
         Bundles of new work, and of running work that grows.
-    harm : tuple of float
-        Minus the priorities of stopped work from the highest down; ends in infinity, so that fewer is better.
     shrunk : int
         Minus the bundles that running elastic work gives up.
     performance : float
@@ -42,10 +44,9 @@ class Score:
         Minus the bundles of running work that stop.
     """
 
-    admitted: tuple[bool, ...]
+    service: tuple[tuple[bool, Harm], ...]
     entitlement: float
     bundles: int
-    harm: tuple[float, ...]
     shrunk: int
     performance: float
     locality: int
@@ -56,7 +57,7 @@ class Score:
     def terms(self) -> tuple[tuple[str, float], ...]:
         """Return (name, value) of every term, as ``placement.weights`` names them."""
         return (
-            (ADMITTED.name, sum(self.admitted) / max(1, len(self.admitted))),
+            (ADMITTED.name, sum(starts for starts, _ in self.service) / max(1, len(self.service))),
             (ENTITLEMENT.name, self.entitlement),
             (PERFORMANCE.name, self.performance),
             (HARM.name, float(self.stopped_bundles + self.shrunk)),
@@ -80,16 +81,32 @@ def score(problem: Problem, plan: Plan, entitled: Mapping[TenantId, float] | Non
     changes = [resize.to - resize.before for resize in plan.resizes]
     used = used_shares(problem, plan)
     return Score(
-        admitted=tuple(demand.id in granted for demand in order_of_service(problem)),
+        service=_service(problem, plan),
         entitlement=round(-sum(max(0.0, entitled.get(t, 0.0) - used[t]) for t in used), 9),
         bundles=sum(map(len, granted.values())) + sum(n for n in changes if n > 0),
-        harm=(*sorted(-float(r.demand.priority) for r in victims), WORST_LAST),
         shrunk=sum(n for n in changes if n < 0),
         performance=round(_performance(problem, plan), 9),
         locality=_locality(problem, plan),
         fragmentation=-len({node for nodes in granted.values() for node in nodes}),
         stopped_bundles=-sum(len(r.nodes) for r in victims),
     )
+
+
+def _service(problem: Problem, plan: Plan) -> tuple[tuple[bool, Harm], ...]:
+    """Return each demand's lot, in the order of service; a victim counts against the first for whom it yields."""
+    order = order_of_service(problem)
+    granted = {grant.demand for grant in plan.grants}
+    place = {demand.id: i for i, demand in enumerate(order)}
+    priority = {r.demand.id: float(r.demand.priority) for r in problem.running}
+    harm: dict[int, list[tuple[float, int]]] = {}
+    for stop in plan.preemptions:
+        first = min((place[name] for name in stop.beneficiaries if name in place), default=-1)
+        harm.setdefault(first, []).append((-priority[stop.demand], 0))
+    for resize in plan.resizes:
+        if resize.to < resize.before:
+            first = min((place[name] for name in resize.beneficiaries if name in place), default=-1)
+            harm.setdefault(first, []).append((-priority[resize.demand], 1))
+    return tuple((d.id in granted, (*sorted(harm.get(i, [])), NO_MORE)) for i, d in enumerate(order))
 
 
 def _performance(problem: Problem, plan: Plan) -> float:

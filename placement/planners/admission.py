@@ -8,7 +8,7 @@ demand is fitted, and which victims make room for it, is the fitter's matter: gr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,11 +34,14 @@ class Fit:
 
 
 class Fitter(Protocol):
-    """Finds room for the first ``n`` bundles of a demand; bundles it already has stay where they are."""
+    """Finds room for the first ``n`` bundles of a demand: fits from the best down, none where there is none.
 
-    def on_idle(self, state: State, demand: Demand, n: int) -> Fit | None: ...
+    More than one is asked for only where a claim stands against the one before.
+    """
 
-    def by_displacing(self, state: State, demand: Demand, n: int) -> Fit | None: ...
+    def on_idle(self, state: State, demand: Demand, n: int) -> Iterator[Fit]: ...
+
+    def by_displacing(self, state: State, demand: Demand, n: int) -> Iterator[Fit]: ...
 
 
 @dataclass(slots=True)
@@ -111,11 +114,20 @@ class _Admission:
             return None
         n, more = demand.min_bundles, claims.asked(demand)
         claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, more, c)]
-        idle = self.fitter.on_idle(self.state, demand, n) if self._allowed(demand, more) else None
-        if idle is not None:
+        has_room = False
+        if self._allowed(demand, more):
+            for fit in self.fitter.on_idle(self.state, demand, n):
+                has_room = True
+                if self._delays_nobody(demand, fit, claims_ahead):
+                    return fit
+        if has_room:
             # Where there is room but for a claim, nobody is displaced: that victim could have been spared.
-            return self._undelaying(demand, idle, claims_ahead) or self._beside(demand, n, claims_ahead)
-        return self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
+            return self._beside(demand, n, claims_ahead)
+        return self._displacing(demand, n, claims_ahead)
+
+    def _displacing(self, demand: Demand, n: int, claims_ahead: Sequence[Claim]) -> Fit | None:
+        fits = self.fitter.by_displacing(self.state, demand, n)
+        return next((fit for fit in fits if self._delays_nobody(demand, fit, claims_ahead)), None)
 
     def _grow(self, step: Step) -> Fit | None:
         demand, n = step.demand, len(self._held(step.demand)) + 1
@@ -124,10 +136,11 @@ class _Admission:
             held = self._held(demand)
             nodes = place(self.state.rooms, self.tree.capacity, demand, n, held)
             if nodes is not None:
-                return self._undelaying(demand, Fit(held + nodes), claims_ahead)
+                fit = Fit(held + nodes)
+                return fit if self._delays_nobody(demand, fit, claims_ahead) else None
         if demand.id not in self.state.granted:
             return None
-        return self._undelaying(demand, self.fitter.by_displacing(self.state, demand, n), claims_ahead)
+        return self._displacing(demand, n, claims_ahead)
 
     def _allowed(self, demand: Demand, more: Vector) -> bool:
         use = self.state.use_with(demand.tenant, more)
@@ -143,18 +156,18 @@ class _Admission:
         mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
         return bool(mine) and guaranteed(self.state, mine[-1], more)
 
-    def _undelaying(self, demand: Demand, fit: Fit | None, claims_ahead: Sequence[Claim]) -> Fit | None:
-        """Return the fit if no claim is delayed by it, or could be made good by displacing the passer."""
-        if fit is None or not claims_ahead:
-            return fit
+    def _delays_nobody(self, demand: Demand, fit: Fit, claims_ahead: Sequence[Claim]) -> bool:
+        """Return whether no claim is delayed by the fit, or each one could be made good by displacing the passer."""
+        if not claims_ahead:
+            return True
         granted = self.state.copy()
         _apply(granted, demand, fit)
         for claim in claims_ahead:
             if claims.could_displace(claim, demand, fit.nodes, self.problem.now_s):
                 continue
             if claims.delays(claim, granted, demand):
-                return None
-        return fit
+                return False
+        return True
 
     def _beside(self, demand: Demand, n: int, claims_ahead: Sequence[Claim]) -> Fit | None:
         """Try to place the demand beside what the claims will need."""
@@ -163,10 +176,9 @@ class _Admission:
             if nodes is not None:
                 trial = self.state.copy()
                 trial.hold(demand, nodes)
-                if all(room.sound() for room in trial.rooms.values()):
-                    fit = self._undelaying(demand, Fit(nodes), claims_ahead)
-                    if fit is not None:
-                        return fit
+                sound = all(room.sound() for room in trial.rooms.values())
+                if sound and self._delays_nobody(demand, Fit(nodes), claims_ahead):
+                    return Fit(nodes)
         return None
 
     # -- what follows from a decision ----------------------------------------------------------------------------
@@ -211,6 +223,15 @@ class _Admission:
         bundles = shape(demand.bundles[: demand.min_bundles])
         known = (demand.priority, demand.topology, demand.runtime_s, demand.preemptible, demand.submitted_s)
         return demand.tenant, bundles, known
+
+
+def _net(demand: Demand, more: Vector, fit: Fit) -> Vector:
+    """Return what the demand adds to its tenant's use once its own tenant's victims are gone."""
+    net = dict(more)
+    for victim, _ in fit.victims:
+        if victim.running.demand.tenant == demand.tenant:
+            add(net, summed(bundle.resources for bundle in victim.running.demand.bundles[victim.keep : victim.n]), -1)
+    return net
 
 
 def _apply(state: State, demand: Demand, fit: Fit) -> None:

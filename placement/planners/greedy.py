@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from placement.model import Cause, Demand, NodeId, Plan, Problem
 from placement.planners import rules
@@ -31,12 +31,15 @@ class Greedy:
 class GreedyFitter:
     """Places on idle nodes by best fit; looks for victims singly, node by node, then all over."""
 
-    def on_idle(self, state: State, demand: Demand, n: int) -> Fit | None:
+    def on_idle(self, state: State, demand: Demand, n: int) -> Iterator[Fit]:
         nodes = place(state.rooms, state.tree.capacity, demand, n)
-        return None if nodes is None else Fit(nodes)
+        if nodes is not None:
+            yield Fit(nodes)
 
-    def by_displacing(self, state: State, demand: Demand, n: int) -> Fit | None:
-        return VictimSearch(state, demand, n).best()
+    def by_displacing(self, state: State, demand: Demand, n: int) -> Iterator[Fit]:
+        fit = VictimSearch(state, demand, n).best()
+        if fit is not None:
+            yield fit
 
 
 class VictimSearch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -64,21 +64,22 @@ class ExactFitter:
     def __init__(self, meter: Meter) -> None:
         self.meter, self.guess = meter, GreedyFitter()
 
-    def on_idle(self, state: State, demand: Demand, n: int) -> Fit | None:
-        fit = self.guess.on_idle(state, demand, n)
-        return self._search(state, demand, n, []) if fit is None and self._worth(state, demand, n) else fit
+    def on_idle(self, state: State, demand: Demand, n: int) -> Iterator[Fit]:
+        guess = next(self.guess.on_idle(state, demand, n), None)
+        if guess is not None:
+            yield guess
+        elif self._worth(state, demand, n):
+            yield from filter(None, [self._search(state, demand, n, [])])
 
-    def by_displacing(self, state: State, demand: Demand, n: int) -> Fit | None:
+    def by_displacing(self, state: State, demand: Demand, n: int) -> Iterator[Fit]:
         candidates = possible_victims(state, demand)
         if not candidates:
-            return None
-        fit = self.guess.by_displacing(state, demand, n)
-        if fit is not None and [victim for victim, _ in fit.victims] == candidates[:1]:
-            return fit
-        if not self._worth(state, demand, n, candidates):
-            return fit
-        found = self._search(state, demand, n, candidates)
-        return fit if found is None else found
+            return
+        guess = next(self.guess.by_displacing(state, demand, n), None)
+        best_there_is = guess is not None and [victim for victim, _ in guess.victims] == candidates[:1]
+        if not best_there_is and self._worth(state, demand, n, candidates):
+            yield from filter(None, [self._search(state, demand, n, candidates)])
+        yield from filter(None, [guess])
 
     def _worth(self, state: State, demand: Demand, n: int, candidates: Sequence[Victim] = ()) -> bool:
         """Return whether there is enough in all, so that only a search can tell."""
