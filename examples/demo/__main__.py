@@ -51,8 +51,9 @@ def main() -> int:
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}", file=sys.stderr)
     if not problems:
-        print(f"All workloads ended as they should, each worker on the node that the plan gave it ({report.seconds:.0f} s).")
-    print(f"The same as JSON: {OUT}/report.json. Next: source .venv/bin/activate; aios up; aios run examples/demo/vision.yaml")
+        print(f"Everything ended as it should, each worker on the node that the plan gave it ({report.seconds:.0f} s).")
+    print(f"The same as JSON: {OUT}/report.json. Events, logs and spans of this run: {OUT}/home")
+    print("next: source .venv/bin/activate && aios up && aios run examples/demo/vision.yaml")
     return 1 if problems else 0
 
 

@@ -13,4 +13,5 @@ def ink(part: int, parts: int) -> tuple[str, float]:
 
 
 counts = ray.get([ink.remote(part, 2) for part in range(2)])
-print(f"ink in all scans: {sum(total for _, total in counts):.0f}, counted on {len({node for node, _ in counts})} nodes")
+total, nodes = sum(part for _, part in counts), {node for node, _ in counts}
+print(f"ink in all scans: {total:.0f}, counted on {len(nodes)} nodes")

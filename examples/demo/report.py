@@ -142,7 +142,7 @@ def _attempt(attempt: AttemptView) -> dict[str, Any]:
 
 
 def shares(
-    views: Sequence[WorkloadView], weights: Mapping[str, float], gpus: Mapping[str, int], now_s: float
+    views: Sequence[WorkloadView], weights: Mapping[str, float], gpus: Mapping[str, float], now_s: float
 ) -> list[ShareRow]:
     """Return each tenant's part of the GPU time that was used while every tenant wanted some.
 
@@ -178,7 +178,7 @@ def shares(
 
 
 def _contended(
-    views: Sequence[WorkloadView], weights: Mapping[str, float], gpus: Mapping[str, int], now_s: float
+    views: Sequence[WorkloadView], weights: Mapping[str, float], gpus: Mapping[str, float], now_s: float
 ) -> tuple[float, float]:
     """Return the time from which every tenant wanted GPUs, and until which."""
     spans = []

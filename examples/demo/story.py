@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -41,7 +42,6 @@ class Story:
     def __init__(self, client: Client, show: Screen, limit_s: float = 400.0) -> None:
         self._client, self._show, self._limit_s = client, show, limit_s
         self._begun_s = time.monotonic()
-        self._waiting_seen: set[str] = set()
 
     def tell(self) -> Report:
         # 1. Two teams, two pipelines; together they ask for more than there is.
@@ -50,9 +50,11 @@ class Story:
             self._client.submit(HERE / f"{name}.yaml")
             self._show.say(f"{name} submitted its pipeline ({HERE.name}/{name}.yaml)")
         # 2. In the middle of vision's training an urgent job arrives.
-        self._until(lambda views: self._step_of(views[DISPLACED]) >= CUT_IN_AT_STEP, "training to get on its way")
+        self._until(lambda views: views[DISPLACED].checkpoint_step >= CUT_IN_AT_STEP, "training to get on its way")
         self._show.say(f"an urgent job arrives with priority 100 and takes the place of {DISPLACED}")
         self._client.submit(HERE / "urgent.yaml")
+        self._until(lambda views: views[URGENT].reason != "" or bool(views[URGENT].attempts), "the planner's word")
+        self._explain(URGENT)
         self._until(lambda views: bool(views[URGENT].attempts), "the urgent job to get its place")
         self._explain(DISPLACED)
         # 3. Everything else runs to its end; both models are served.
@@ -84,9 +86,6 @@ class Story:
     def _last_event(self) -> int:
         return self._client.status().state_version
 
-    def _step_of(self, view: WorkloadView) -> int:
-        return view.checkpoint_step
-
     def _explain(self, name: str) -> None:
         for explanation in self._client.explain(name):
             self._show.say(f"aios explain {name}: {explanation.status}: {explanation.message}")
@@ -112,11 +111,7 @@ class Story:
         views, plan, status = self._views(), self._client.plan(), self._client.status()
         tenants = {tenant.name: tenant.weight for tenant in self._client.tenants() if tenant.name != "default"}
         events = self._all_events()
-        gpus = {
-            event.data["work"]["name"]: len(event.data["work"]["demand"]["bundles"])
-            for event in events
-            if event.type == "Submitted" and "GPU" in json.dumps(event.data["work"]["demand"]["bundles"])
-        }
+        gpus = {e.data["work"]["name"]: n for e in events if e.type == "Submitted" and (n := _gpus(e.data["work"]))}
         return Report(
             seconds=time.monotonic() - self._begun_s,
             rows=[row_of(view, "STOPPED" if view.service else "SUCCEEDED") for view in views.values()],
@@ -147,6 +142,12 @@ class Story:
     def _waited(self, events: list[EventView]) -> bool:
         """Return whether some workload had to wait for others to leave, and not only for its inputs."""
         return any(event.type == "Waits" and event.data["reason"] != "DependencyPending" for event in events)
+
+
+def _gpus(work: dict[str, Any]) -> float:
+    """Return how many GPUs a workload's gang holds."""
+    bundles = work["demand"]["bundles"]
+    return sum(amount for bundle in bundles for name, amount in bundle["resources"]["entries"] if name == "GPU") / 1000
 
 
 def _resumed(view: WorkloadView, events: list[EventView]) -> dict[str, object]:
