@@ -81,7 +81,7 @@ def digest_of(folder: Path) -> str:
 
 
 def name_by_content(folder: Path, suffix: str) -> None:
-    """Rename a folder's files to ``part-00000…`` in the order of their digests, so that equal content has equal names."""
+    """Rename a folder's files to ``part-00000…`` in the order of their digests: equal content gets equal names."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
     for i, path in enumerate(sorted(files, key=lambda p: (digest_of_file(p), p.name))):
         path.rename(folder / f"part-{i:05d}{suffix}")

@@ -71,6 +71,7 @@ class Whereabouts:
         node = here()
         for bundle in [i for i, other in enumerate(self.planned) if other == node] or [None]:
             self.reporter.ran_on(node, bundle)
+        self.reporter.preempting()  # a round trip: a short task may not end before it was heard
 
     @classmethod
     def of(cls, ctx: RunContext) -> Whereabouts:

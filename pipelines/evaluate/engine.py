@@ -17,6 +17,7 @@ class EvaluateEngine:
         return gang(spec)
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
-        from pipelines.evaluate.flow import evaluate  # Ray and torch are loaded where work runs, not where specs are read
+        # Ray and torch are loaded where work runs, not where specs are read.
+        from pipelines.evaluate.flow import evaluate
 
         return evaluate(spec, ctx)

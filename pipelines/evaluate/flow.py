@@ -52,6 +52,7 @@ def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
     failed = missed(scores, spec.gates)
     artefact = _report(spec, ctx, scores, len(rows), failed)
     headline = {name: round(value, 6) for name, value in scores.items() if isinstance(value, float)}
+    ctx.reporter.log(" ".join(f"{name} {value:.4f}" for name, value in headline.items()))
     ctx.reporter.progress({**headline, "rows": len(rows)})
     if failed:
         raise WorkloadFailed(

@@ -17,6 +17,7 @@ class IngestEngine:
         return gang(spec)
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
-        from pipelines.ingest.flow import ingest  # Ray is loaded where work runs, not where specs are read
+        # Ray is loaded where work runs, not where specs are read.
+        from pipelines.ingest.flow import ingest
 
         return ingest(spec, ctx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.roles import name_of
 from pipelines.run import Whereabouts, slice_context
 
 MOST_CLASSES = 1000
+FEW = 20
 TARGET_OF_SKLEARN = "target"
 
 
@@ -53,7 +54,7 @@ def ingest(spec: IngestSpec, ctx: RunContext) -> Result:
         "target": target,
         "features": list(features),
         "schema": {field.name: str(field.type) for field in tables["train"].schema},
-        **_task(tables, target),
+        **_task(tables, target, spec.task),
         "statistics": statistics,
         "digest": digest_of(folder),
     }
@@ -62,8 +63,10 @@ def ingest(spec: IngestSpec, ctx: RunContext) -> Result:
     write_json(folder / "manifest.json", manifest)
     meta = {k: v for k, v in manifest.items() if k not in ("digest", "format")}
     artefact = Artefact("dataset", manifest["name"], str(folder), manifest["digest"], json.dumps(meta, sort_keys=True))
-    ctx.reporter.progress({"rows": sum(manifest["rows"].values())})
-    return Result((artefact,), {f"rows_{side}": n for side, n in manifest["rows"].items()})
+    rows_by_side = {f"rows_{side}": n for side, n in manifest["rows"].items()}
+    ctx.reporter.log(f"{manifest['name']}: {rows_by_side}")
+    ctx.reporter.progress(rows_by_side)
+    return Result((artefact,), rows_by_side)
 
 
 def _read(spec: IngestSpec, ctx: RunContext, options: Mapping[str, float]) -> ray.data.Dataset:
@@ -78,7 +81,7 @@ def _read(spec: IngestSpec, ctx: RunContext, options: Mapping[str, float]) -> ra
     try:
         return reader([str(path) for path in paths], **options)
     except (pa.ArrowInvalid, ValueError) as error:
-        raise WorkloadFailed(f"source.path {spec.source.path}: not readable as {format_}: {_first_line(error)}") from None
+        raise WorkloadFailed(f"source.path {paths[0]}: not readable as {format_}: {_first_line(error)}") from None
 
 
 def files_at(path: Path) -> tuple[list[Path], str]:
@@ -93,7 +96,7 @@ def files_at(path: Path) -> tuple[list[Path], str]:
         raise WorkloadFailed(f"source.path {path}: has no rows: it must have one of {', '.join(FORMATS)} with content")
     formats = {FORMATS.get(p.suffix.lower(), p.suffix) for p in found}
     if len(formats) > 1 or not formats <= set(FORMATS.values()):
-        raise WorkloadFailed(f"source.path {path}: has files of {', '.join(sorted(formats))}: keep one format in a folder")
+        raise WorkloadFailed(f"source.path {path}: has files of {', '.join(sorted(formats))}: keep one format")
     return found, formats.pop()
 
 
@@ -149,17 +152,29 @@ def _statistics(
     return combine(train.map_batches(measure, batch_format="pandas", batch_size=None, **options).take_all())
 
 
-def _task(tables: Mapping[str, pyarrow.dataset.Dataset], target: str) -> dict[str, Any]:
+def _task(tables: Mapping[str, pyarrow.dataset.Dataset], target: str, wanted: str | None) -> dict[str, Any]:
     """Say whether the target is a class or a quantity, and name the classes of both parts in order."""
-    values = set()
+    values: set[Any] = set()
     for table in tables.values():
         values |= set(table.to_table(columns=[target])[target].unique().to_pylist())
-    whole = all(isinstance(v, (str, bool, int)) or float(v).is_integer() for v in values)
-    if not whole or len(values) > MOST_CLASSES:
-        if any(isinstance(v, str) for v in values):
-            raise WorkloadFailed(f"target {target!r} has {len(values)} different texts: at most {MOST_CLASSES} classes")
-        return {"task": "regression", "classes": None}
-    return {"task": "classification", "classes": sorted(values, key=lambda v: (isinstance(v, str), v))}
+    task = wanted or task_of(values)
+    if task == "regression":
+        if any(isinstance(value, str) for value in values):
+            raise WorkloadFailed(f"target {target!r} holds text: regression needs numbers; write task: classification")
+        return {"task": task, "classes": None}
+    if len(values) > MOST_CLASSES:
+        raise WorkloadFailed(
+            f"target {target!r} has {len(values)} different values: at most {MOST_CLASSES} classes; if it is a quantity, "
+            "write task: regression"
+        )
+    return {"task": task, "classes": sorted(values, key=lambda value: (isinstance(value, str), value))}
+
+
+def task_of(values: Collection[Any]) -> str:
+    """Guess the task: fractions, and floats of many values, are quantities; all else are classes."""
+    floats = [value for value in values if isinstance(value, float)]
+    fractions = any(not value.is_integer() for value in floats)
+    return "regression" if fractions or len(floats) > FEW else "classification"
 
 
 def _first_line(error: BaseException) -> str:

@@ -40,12 +40,14 @@ class IngestSpec(WorkloadSpec):
     """Raw rows become a dataset version with a train and a test part.
 
     ``normalise`` measures mean and spread of each feature on the train part; they are kept with the dataset version and
-    applied inside the model, so that training and serving cannot differ.
+    applied inside the model, so that training and serving cannot differ. ``task`` is guessed from the target's values
+    where it is not given.
     """
 
     kind: Literal["ingest"]
     source: SourceSpec
     target: str | None = Field(default=None, min_length=1)
+    task: Literal["classification", "regression"] | None = None
     drop: tuple[str, ...] = ()
     split: SplitSpec = SplitSpec()
     normalise: bool = True

@@ -17,6 +17,7 @@ class ScriptEngine:
         return gang(spec)
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
-        from pipelines.script.flow import run_script  # Ray is loaded where work runs, not where specs are read
+        # Ray is loaded where work runs, not where specs are read.
+        from pipelines.script.flow import run_script
 
         return run_script(spec, ctx)

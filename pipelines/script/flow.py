@@ -1,4 +1,4 @@
-"""The flow of a script: a placement group on the planned nodes, the runner inside it, and everything gone at the end."""
+"""The flow of a script: a placement group on the planned nodes, the runner inside it, all of it gone at the end."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
+from pipelines.failure import Ended
 from pipelines.files import digest_of, sync_tree
 from pipelines.roles import name_of
 from pipelines.run import one_each, stop_file
-from pipelines.script.failure import Ended
-from pipelines.script.output import CHILD_HOOK, LOG
+from pipelines.script.output import CHILD_HOOK, LOG, Follow
 from pipelines.script.package import unpack
 from pipelines.script.runner import Command, Runner
 from pipelines.script.spec import PACKAGE, ScriptSpec
@@ -46,7 +46,8 @@ def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
             ctx.reporter.ran_on(node, int(i))
         runner = _runner(spec, group, env)
         with stop_file(ctx) as stop:
-            ended = _wait(runner.run.remote(Command(spec.entrypoint, spec.is_python, folder, stop)), spec, ctx)
+            command = Command(spec.entrypoint, spec.is_python, folder, stop, ctx.grace_s / 2)
+            ended = _wait(runner.run.remote(command), spec, ctx)
     finally:
         if runner is not None:
             ray.kill(runner, no_restart=True)  # first: an actor whose group is removed under it hangs
@@ -136,8 +137,10 @@ def _runner(spec: ScriptSpec, group: PlacementGroup, env: dict[str, str]) -> Any
 def _wait(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
     """Return how the command ended; None when it did not within the grace after a stop."""
     left_s = max(ctx.grace_s * 0.8, 2.0)
+    printed = Follow(Path(ctx.dir) / "log.txt", ctx.reporter.log)
     while left_s > 0:
         done, _ = ray.wait([run], timeout=STEP_S)
+        printed.pass_on(to_the_end=bool(done))
         if done:
             return _outcome(run, spec, ctx)
         if ctx.stop_event.is_set():
@@ -150,7 +153,8 @@ def _outcome(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
         ended: Ended = ray.get(run)
         return ended
     except RuntimeEnvSetupError as error:
-        raise WorkloadFailed(f"runtime_env could not be set up: {str(error).splitlines()[-1]}", detail=str(error)) from None
+        last = str(error).splitlines()[-1]
+        raise WorkloadFailed(f"runtime_env could not be set up: {last}", detail=str(error)) from None
     except RayActorError as error:
         if ctx.stop_event.is_set():
             return None

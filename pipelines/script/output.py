@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 LOG = "AIOS_LOG"
 CHILD_HOOK = {"__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "pipelines.script.output.to_log"}
@@ -39,3 +41,23 @@ def to_log() -> None:
     os.dup2(fd, 2)
     os.close(fd)
     sys.stdout, sys.stderr = _Stream(1), _Stream(2)
+
+
+class Follow:
+    """Passes on the whole lines that were added to a file."""
+
+    def __init__(self, path: Path, pass_to: Callable[[str], None]) -> None:
+        self.path, self.pass_to = path, pass_to
+        self.at = 0
+
+    def pass_on(self, to_the_end: bool = False) -> None:
+        """Pass on what is new; an unfinished line waits unless this is the end."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            new = file.read()
+        whole = len(new) if to_the_end else new.rfind(b"\n") + 1
+        self.at += whole
+        for line in new[:whole].decode(errors="backslashreplace").splitlines():
+            self.pass_to(line)

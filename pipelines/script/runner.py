@@ -6,6 +6,7 @@ placement group. ``ray.init`` in it returns the connection that is there, and ``
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import os
@@ -21,11 +22,11 @@ from typing import Any
 
 import ray
 
-from pipelines.script.failure import Ended, describe
+from pipelines.failure import Ended, describe
 from pipelines.script.output import to_log
 
 POLL_S = 0.25
-CHILD_TERM_S = 5.0
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Command:
     is_python: bool
     folder: Path
     stop_file: Path
+    grace_s: float
 
 
 class Runner:
@@ -47,7 +49,9 @@ class Runner:
         over = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray's workers start with it blocked
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM}
+        )  # Ray starts workers with it blocked
         threading.Thread(target=_interrupt, args=(command.stop_file, over), daemon=True).start()
         try:
             ended = _python(command) if command.is_python else _child(command)
@@ -134,13 +138,15 @@ def _keep_connection() -> None:
 def _child(command: Command) -> Ended:
     argv = [sys.executable, *command.argv[1:]] if command.argv[0] in ("python", "python3") else list(command.argv)
     try:
-        child = subprocess.Popen(argv, cwd=command.folder, stdin=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            argv, cwd=command.folder, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
+        )
     except OSError as error:
         return Ended(127, f"{argv[0]}: {error.strerror}: is it installed on the node?")
     try:
         code = child.wait()
     except KeyboardInterrupt:
-        _end(child)
+        _end(child, command.grace_s / 2)
         raise
     if code == 0:
         return Ended(0)
@@ -148,11 +154,17 @@ def _child(command: Command) -> Ended:
     return Ended(code, f"{' '.join(command.argv)} exited with status {code}")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _die_with_parent() -> None:
+    """Have the kernel kill the child when this process is killed and cannot do it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(child: subprocess.Popen[bytes], wait_s: float) -> None:
     """Ask the child and all that it started to end; make them after a while."""
     os.killpg(child.pid, signal.SIGTERM)
     try:
-        child.wait(CHILD_TERM_S)
+        child.wait(wait_s)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()

@@ -17,6 +17,7 @@ class ServeEngine:
         return gang(spec, spec.num_replicas)
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
-        from pipelines.serve.flow import serve_model  # Ray is loaded where work runs, not where specs are read
+        # Ray is loaded where work runs, not where specs are read.
+        from pipelines.serve.flow import serve_model
 
         return serve_model(spec, ctx)

@@ -55,7 +55,7 @@ def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
     quiet()
     card = read_card(Path(ctx.inputs["model"].uri))
     if card["model"]["type"] == "custom":
-        raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop of its own: serve it with a script workload")
+        raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: serve it with a script workload")
     name = app_name(ctx.workload, ctx.attempt)
     url = ensure(ctx.storage) + spec.route
     delete_earlier(ctx.workload, ctx.attempt)
@@ -65,6 +65,7 @@ def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         if _running(name, ctx) and _answers(url, card, ctx):
             meta = {"url": url, "model": ctx.inputs["model"].reference, "replicas": len(ctx.nodes)}
+            ctx.reporter.log(f"{url} answers")
             ctx.ready([Artefact("endpoint", spec.name, url, meta=json.dumps(meta))])
             _watch(name, ctx)
     finally:

@@ -56,15 +56,14 @@ def parse(body: bytes, features: Sequence[str]) -> list[list[float]]:
 
 def _row(row: Any, i: int, features: Sequence[str], errors: list[Mapping[str, Any]]) -> list[float]:
     if isinstance(row, dict):
-        for name in sorted(set(row) - set(features)):
-            errors.append(_error([i, name], "is no feature of the model", "leave it out"))
+        unknown = sorted(set(row) - set(features))
         missing = [name for name in features if name not in row]
-        for name in missing:
-            errors.append(_error([i, name], "is missing", "a number"))
+        errors += [_error([i, name], "is no feature of the model", "leave it out") for name in unknown]
+        errors += [_error([i, name], "is missing", "a number") for name in missing]
         return [] if missing else [_number(row[name], [i, name], errors) for name in features]
     if isinstance(row, list):
         if len(row) != len(features):
-            errors.append(_error([i], f"has {len(row)} values", f"{len(features)} numbers in the order of GET's inputs"))
+            errors.append(_error([i], f"has {len(row)} values", f"{len(features)} numbers in GET's order"))
             return []
         return [_number(value, [i, name], errors) for name, value in zip(features, row, strict=True)]
     errors.append(_error([i], f"is {type(row).__name__}", "an object by feature name, or a list of numbers"))

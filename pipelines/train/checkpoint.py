@@ -37,10 +37,14 @@ def save(
         "sums": sums,
         "rng": torch.get_rng_state(),
     }
-    path = folder / f"epoch-{position.epoch:06d}-{position.rows:09d}"
+    path = checkpoint_path(folder, position)
     if not path.exists():
         write_folder(path, lambda part: torch.save(state, part / STATE))
     return path
+
+
+def checkpoint_path(folder: Path, position: Position) -> Path:
+    return folder / f"epoch-{position.epoch:06d}-{position.rows:09d}"
 
 
 def restore(uri: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Position, torch.Tensor]:

@@ -21,6 +21,7 @@ class TrainEngine:
         return demand
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
-        from pipelines.train.flow import train  # Ray and torch are loaded where work runs, not where specs are read
+        # Ray and torch are loaded where work runs, not where specs are read.
+        from pipelines.train.flow import train
 
         return train(spec, ctx)

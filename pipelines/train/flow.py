@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
+from pipelines.failure import describe
 from pipelines.files import digest_of, read_json, sync_tree, write_json
 from pipelines.roles import name_of
 from pipelines.run import one_each, quiet, stop_file
@@ -22,6 +25,10 @@ from pipelines.train.loop import KEEP, Job, train_worker
 from pipelines.train.network import CARD
 from pipelines.train.spec import ModelSpec, TrainSpec
 from pipelines.train.table import read_manifest
+from pipelines.train.user_loop import UserJob, user_worker
+
+OUTCOME = "outcome.json"
+CHECKPOINTS = "checkpoints"
 
 FAST = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # also the pace at which reports and the end are noticed
@@ -39,37 +46,94 @@ def train(spec: TrainSpec, ctx: RunContext) -> Result:
     quiet()
     for name, value in FAST.items():
         os.environ.setdefault(name, value)
-    data = Path(ctx.inputs["data"].uri)
-    manifest = read_manifest(data)
+    manifest = read_manifest(Path(ctx.inputs["data"].uri))
     weights = ctx.artefact_dir("model", name_of(spec.outputs["model"]))
-    outcome = ctx.dir / "outcome.json"
-    model = spec.model or ModelSpec()
     with stop_file(ctx) as stop:
-        job = Job(
-            model={"type": model.type, "hidden": list(model.layers)},
-            epochs=spec.epochs,
-            batch_size=spec.batch_size,
-            lr=spec.lr,
-            optimizer=spec.optimizer,
-            seed=spec.seed,
-            checkpoint_every=spec.checkpoint_every,
-            data=data,
-            checkpoint=ctx.checkpoint,
-            nodes=ctx.nodes,
-            n_threads=max(1, ctx.bundles[0].get("CPU") // 1000),
-            checkpoints=ctx.dir / "checkpoints",
-            stop_file=stop,
-            outcome=outcome,
-            weights=weights,
-            reporter=ctx.reporter,
-        )
-        fit(train_worker, {"job": job}, ctx)
-    ended = read_json(outcome)
-    if ended["ended"] == "yielded":
+        if spec.train_loop is None:
+            fit(train_worker, {"job": _job(spec, ctx, stop, weights)}, ctx)
+        else:
+            _fit_users(spec, ctx, stop)
+    outcome = read_json(ctx.dir / OUTCOME)
+    if outcome["ended"] == "yielded":
         if ctx.stop_reason == "stop":
-            return Result(metrics=ended["metrics"])
+            return Result(metrics=outcome["metrics"])
+        ctx.reporter.saved(outcome["checkpoint"], outcome["step"])  # the worker's own word may still be on its way
         raise Preempted
-    return _publish(spec, ctx, job, manifest, ended["metrics"])
+    if spec.train_loop is not None:
+        _keep_last(outcome, weights)
+    return _publish(spec, ctx, weights, manifest, outcome["metrics"])
+
+
+def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
+    return Job(
+        model=_model(spec),
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        lr=spec.lr,
+        optimizer=spec.optimizer,
+        seed=spec.seed,
+        checkpoint_every=spec.checkpoint_every,
+        data=Path(ctx.inputs["data"].uri),
+        checkpoint=ctx.checkpoint,
+        nodes=ctx.nodes,
+        n_threads=_n_threads(ctx),
+        checkpoints=ctx.dir / CHECKPOINTS,
+        stop_file=stop,
+        outcome=ctx.dir / OUTCOME,
+        weights=weights,
+        reporter=ctx.reporter,
+        check_fence=ctx.check_fence,
+    )
+
+
+def _model(spec: TrainSpec) -> dict[str, Any]:
+    if spec.train_loop is not None:
+        return {"type": "custom", "train_loop": spec.train_loop}
+    model = spec.model or ModelSpec()
+    return {"type": model.type, "hidden": list(model.layers)} if model.type == "mlp" else {"type": model.type}
+
+
+def _n_threads(ctx: RunContext) -> int:
+    return max(1, ctx.bundles[0].get("CPU") // 1000)
+
+
+def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
+    """Run the user's own loop; what it raises is told by the user's own line."""
+    assert spec.train_loop is not None
+    folder = Path(spec.working_dir).expanduser().resolve() if spec.working_dir else None
+    if folder is not None and not folder.is_dir():
+        raise WorkloadFailed(f"working_dir {folder}: no such folder on this node: give a path that every node can read")
+    job = UserJob(
+        train_loop=spec.train_loop,
+        config={**spec.train_loop_config, "data": ctx.inputs["data"].uri},
+        working_dir=folder,
+        checkpoint=ctx.checkpoint,
+        step=ctx.step,
+        nodes=ctx.nodes,
+        n_threads=_n_threads(ctx),
+        checkpoints=ctx.dir / CHECKPOINTS,
+        stop_file=stop,
+        outcome=ctx.dir / OUTCOME,
+        reporter=ctx.reporter,
+        check_fence=ctx.check_fence,
+    )
+    try:
+        fit(user_worker, {"job": job}, ctx)
+    except WorkerGroupError as error:
+        _, first = min(error.worker_failures.items())
+        if isinstance(first, RayError):  # a worker or its node is gone: not the user's
+            raise
+        told = describe(getattr(first, "_base_exc", first), folder or Path.cwd(), str(error))
+        raise WorkloadFailed(told.message, detail=told.detail, exit_code=1) from None
+
+
+def _keep_last(outcome: dict[str, Any], weights: Path) -> None:
+    """Make the last checkpoint of a user's loop the model version."""
+    if not outcome["checkpoint"]:
+        raise WorkloadFailed(
+            "train_loop left no checkpoint, so there is no model: call ray.train.report(metrics, checkpoint=...)"
+        )
+    shutil.copytree(outcome["checkpoint"], weights, dirs_exist_ok=True)
 
 
 def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[Any] = ()) -> None:
@@ -87,7 +151,7 @@ def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[
             label_selector=one_each(ctx.nodes),
         ),
         run_config=RunConfig(
-            name="checkpoints",
+            name=CHECKPOINTS,
             storage_path=str(ctx.dir),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             checkpoint_config=KEEP,
@@ -107,15 +171,17 @@ def first_cause(error: WorkerGroupError) -> Exception:
     return own[0] if own else error
 
 
-def _publish(spec: TrainSpec, ctx: RunContext, job: Job, manifest: dict[str, Any], metrics: dict[str, Any]) -> Result:
-    """Describe the weights that rank 0 left, make them durable, and return them as a model version."""
+def _publish(
+    spec: TrainSpec, ctx: RunContext, weights: Path, manifest: dict[str, Any], metrics: dict[str, Any]
+) -> Result:
+    """Describe what the workers left, make them durable, and return them as a model version."""
     data = ctx.inputs["data"]
     scores = {name: metrics[name] for name in ("accuracy", "loss") if name in metrics}
     card = {
         "format": 1,
         "name": name_of(spec.outputs["model"]),
         "task": manifest["task"],
-        "model": job.model,
+        "model": _model(spec),
         "features": manifest["features"],
         "target": manifest["target"],
         "classes": manifest["classes"],
@@ -125,11 +191,11 @@ def _publish(spec: TrainSpec, ctx: RunContext, job: Job, manifest: dict[str, Any
             "outputs": {"name": manifest["target"], "task": manifest["task"]},
         },
         "trained": {
-            "epochs": job.epochs,
-            "batch_size": job.batch_size,
-            "lr": job.lr,
-            "optimizer": job.optimizer,
-            "seed": job.seed,
+            "epochs": spec.epochs,
+            "batch_size": spec.batch_size,
+            "lr": spec.lr,
+            "optimizer": spec.optimizer,
+            "seed": spec.seed,
             "workers": len(ctx.nodes),
             "resumed_from": ctx.step if ctx.checkpoint else None,
             "torch": torch.__version__,
@@ -138,8 +204,8 @@ def _publish(spec: TrainSpec, ctx: RunContext, job: Job, manifest: dict[str, Any
         "dataset": {"reference": data.reference, "uri": data.uri, "digest": manifest["digest"]},
     }
     ctx.check_fence()
-    write_json(job.weights / CARD, card)
-    sync_tree(job.weights)
+    write_json(weights / CARD, card)
+    sync_tree(weights)
     meta = {key: card[key] for key in ("task", "model", "trained", "scores", "dataset", "classes")}
-    artefact = Artefact("model", card["name"], str(job.weights), digest_of(job.weights), json.dumps(meta))
+    artefact = Artefact("model", card["name"], str(weights), digest_of(weights), json.dumps(meta))
     return Result((artefact,), metrics)

@@ -7,7 +7,7 @@ reach. Rows are drawn from one permutation per epoch, so a run continues with an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aios.engines import Reporter, WorkloadFailed
 from pipelines.files import write_json
 from pipelines.run import here, report_nodes
-from pipelines.train.checkpoint import Position, restore, save
+from pipelines.train.checkpoint import Position, checkpoint_path, restore, save
 from pipelines.train.network import WEIGHTS, build
 from pipelines.train.table import Table, read_manifest, read_table
 
@@ -51,6 +51,7 @@ class Job:
     outcome: Path
     weights: Path
     reporter: Reporter
+    check_fence: Callable[[], None]
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -58,7 +59,7 @@ def train_worker(config: dict[str, Any]) -> None:
     job: Job = config["job"]
     torch.set_num_threads(job.n_threads)
     rank, n_ranks = dist.get_rank(), dist.get_world_size()
-    _report_where(job, rank, n_ranks)
+    report_where(job.reporter, job.nodes, rank, n_ranks)
 
     # 1. Data, network, and where an earlier attempt left off.
     manifest = read_manifest(job.data)
@@ -84,8 +85,8 @@ def train_worker(config: dict[str, Any]) -> None:
         for at, rows in steps(table, job, epoch, first, rank, n_ranks):
             sums += learn(table.features[rows], table.targets[rows])
             if yields.now() and at.rows < len(table):
-                _checkpoint(job, rank, network, optimizer, at, _summed(sums), {"epoch": epoch, "yielded": True})
-                _end(job, rank, network, "yielded", metrics)
+                _checkpoint(job, rank, network, optimizer, at, _summed(sums), {"epoch": epoch})
+                _end(job, rank, network, "yielded", metrics, at)
                 return
         total = _summed(sums)
         sums = torch.zeros_like(sums)
@@ -93,13 +94,14 @@ def train_worker(config: dict[str, Any]) -> None:
         done = Position(epoch + 1)
         if rank == 0:
             job.reporter.progress(metrics)
+            job.reporter.log(_line(metrics, job.epochs))
         yielding = yields.answer and done.epoch < job.epochs
         if yielding or done.epoch % job.checkpoint_every == 0 or done.epoch == job.epochs:
             _checkpoint(job, rank, network, optimizer, done, sums, metrics)
         if yielding:
-            _end(job, rank, network, "yielded", metrics)
+            _end(job, rank, network, "yielded", metrics, done)
             return
-    _end(job, rank, network, "finished", metrics)
+    _end(job, rank, network, "finished", metrics, Position(job.epochs))
 
 
 @dataclass(slots=True)
@@ -165,14 +167,15 @@ class Yielding:
         return int(yields), max(1, min(every, 4 * self.every, 1000))
 
 
-def _report_where(job: Job, rank: int, n_ranks: int) -> None:
+def report_where(reporter: Reporter, planned: tuple[str, ...], rank: int, n_ranks: int) -> None:
+    """Rank 0 says for the whole gang where its workers run."""
     nodes: list[Any] = [None] * n_ranks
     if n_ranks > 1:
         dist.all_gather_object(nodes, here())
     else:
         nodes = [here()]
     if rank == 0:
-        report_nodes(job.reporter, job.nodes, nodes)
+        report_nodes(reporter, planned, nodes)
 
 
 def _summed(sums: torch.Tensor) -> torch.Tensor:
@@ -200,15 +203,23 @@ def _checkpoint(
     """Rank 0 saves and, once it is durable, says so; every rank reports to Ray Train."""
     checkpoint = None
     if rank == 0:
+        job.check_fence()
         path = save(job.checkpoints, network, optimizer, position, sums)
         job.reporter.saved(str(path), position.epoch)
         checkpoint = Checkpoint(str(path))
     ray.train.report(metrics, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
 
 
-def _end(job: Job, rank: int, network: nn.Module, how: str, metrics: dict[str, Any]) -> None:
+def _line(metrics: dict[str, Any], n_epochs: int) -> str:
+    rest = " ".join(f"{name} {metrics[name]:.4f}" for name in ("loss", "accuracy") if name in metrics)
+    return f"epoch {metrics['epoch']}/{n_epochs} {rest}"
+
+
+def _end(job: Job, rank: int, network: nn.Module, how: str, metrics: dict[str, Any], at: Position) -> None:
+    """Rank 0 leaves the outcome; other ranks have nothing to add."""
     if rank != 0:
         return
     if how == "finished":
         torch.save(network.state_dict(), job.weights / WEIGHTS)
-    write_json(job.outcome, {"ended": how, "metrics": metrics})
+    saved = str(checkpoint_path(job.checkpoints, at))
+    write_json(job.outcome, {"ended": how, "metrics": metrics, "checkpoint": saved, "step": at.epoch})

@@ -45,7 +45,7 @@ def build(
     if model["type"] == "cnn":
         return nn.Sequential(*layers, *_convolutions(n_features, n_outputs))
     width = n_features
-    for n_units in model["hidden"] if model["type"] == "mlp" else ():
+    for n_units in model.get("hidden", ()):
         layers += [nn.Linear(width, n_units), nn.ReLU()]
         width = n_units
     return nn.Sequential(*layers, nn.Linear(width, n_outputs))
@@ -80,9 +80,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a model version, ready to predict, and its card."""
     card = read_card(folder)
     if card["model"]["type"] == "custom":
-        raise WorkloadFailed(
-            f"model {card['name']!r} was made by a train_loop of its own: only its author's code can load it"
-        )
+        raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: only its author's code can load it")
     network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"])
     network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
     return network.eval(), card

@@ -52,7 +52,7 @@ class TrainSpec(WorkloadSpec):
         check_roles("inputs", self.inputs, {"data": "dataset"})
         check_roles("outputs", self.outputs, {"model": "model"})
         if self.train_loop is None and (self.train_loop_config or self.working_dir):
-            raise ValueError("train_loop_config and working_dir belong to train_loop: write train_loop: module:function")
+            raise ValueError("train_loop_config and working_dir belong to train_loop: MODULE:FUNCTION")
         if self.train_loop is not None and self.model is not None:
             raise ValueError("model and train_loop both say what to train: give one")
         n_workers = self.workers.num_workers if self.workers is not None else 1

@@ -1,4 +1,4 @@
-"""What a script's exception says to its author: their own line first, their own frames behind it."""
+"""What an exception of the user's code says to its author: their own line first, their own frames behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from ray.exceptions import RayTaskError
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_FOREIGN = ("<frozen", str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
+_PATHS = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+_FOREIGN = ("<frozen", str(Path(__file__).parent), *_PATHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,13 @@ class Ended:
     interrupted: bool = False
 
 
-def describe(error: BaseException, folder: Path) -> Ended:
-    """Return ``file:line: Type: message``, from the deepest frame that is the user's, in whatever process it was."""
+def describe(error: BaseException, folder: Path, remote: str = "") -> Ended:
+    """Return ``file:line: Type: message``, from the deepest frame that is the user's, in whatever process it was.
+
+    ``remote`` is the traceback as text where the error comes from another process.
+    """
     cause = getattr(error, "cause", None)
-    remote = str(error) if isinstance(error, RayTaskError) else ""
+    remote = remote or (str(error) if isinstance(error, RayTaskError) else "")
     root = cause if isinstance(cause, BaseException) else error
     frames = [(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(root, SyntaxError) and root.filename:
