@@ -8,7 +8,7 @@ demand is fitted, and which victims make room for it, is the fitter's matter: gr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from placement.model import Cause, Demand, DemandId, NodeId, Problem, Running, T
 from placement.planners import claims
 from placement.planners.claims import Claim
 from placement.planners.fitting import place, shape
-from placement.planners.order import Step, guaranteed, next_step
+from placement.planners.order import Step, next_step
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector
 
@@ -113,34 +113,32 @@ class _Admission:
         if self._likeness(demand) in self.hopeless:
             return None
         n, more = demand.min_bundles, claims.asked(demand)
-        claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, more, c)]
         has_room = False
         if self._allowed(demand, more):
             for fit in self.fitter.on_idle(self.state, demand, n):
                 has_room = True
-                if self._delays_nobody(demand, fit, claims_ahead):
+                if self._delays_nobody(demand, more, fit):
                     return fit
         if has_room:
             # Where there is room but for a claim, nobody is displaced: that victim could have been spared.
-            return self._beside(demand, n, claims_ahead)
-        return self._displacing(demand, n, claims_ahead)
+            return self._beside(demand, more)
+        return self._displacing(demand, n, more)
 
-    def _displacing(self, demand: Demand, n: int, claims_ahead: Sequence[Claim]) -> Fit | None:
+    def _displacing(self, demand: Demand, n: int, more: Vector) -> Fit | None:
         fits = self.fitter.by_displacing(self.state, demand, n)
-        return next((fit for fit in fits if self._delays_nobody(demand, fit, claims_ahead)), None)
+        return next((fit for fit in fits if self._delays_nobody(demand, more, fit)), None)
 
     def _grow(self, step: Step) -> Fit | None:
         demand, n = step.demand, len(self._held(step.demand)) + 1
-        claims_ahead = [c for c in self._claims() if not self._may_pass_freely(demand, step.amounts, c)]
         if self._allowed(demand, step.amounts):
             held = self._held(demand)
             nodes = place(self.state.rooms, self.tree.capacity, demand, n, held)
             if nodes is not None:
                 fit = Fit(held + nodes)
-                return fit if self._delays_nobody(demand, fit, claims_ahead) else None
+                return fit if self._delays_nobody(demand, step.amounts, fit) else None
         if demand.id not in self.state.granted:
             return None
-        return self._displacing(demand, n, claims_ahead)
+        return self._displacing(demand, n, step.amounts)
 
     def _allowed(self, demand: Demand, more: Vector) -> bool:
         use = self.state.use_with(demand.tenant, more)
@@ -151,33 +149,35 @@ class _Admission:
     def _claims(self) -> list[Claim]:
         return [claim for claim in self.outcome.blocked.values() if claim is not None]
 
-    def _may_pass_freely(self, demand: Demand, more: Vector, claim: Claim) -> bool:
-        """Return whether a guarantee of another tenant's lets the demand pass, whatever the claim."""
-        mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
-        return bool(mine) and guaranteed(self.state, mine[-1], more)
+    def _delays_nobody(self, demand: Demand, more: Vector, fit: Fit) -> bool:
+        """Return whether no claim is delayed by the fit, or each one could be made good by displacing the passer.
 
-    def _delays_nobody(self, demand: Demand, fit: Fit, claims_ahead: Sequence[Claim]) -> bool:
-        """Return whether no claim is delayed by the fit, or each one could be made good by displacing the passer."""
-        if not claims_ahead:
-            return True
-        granted = self.state.copy()
-        _apply(granted, demand, fit)
-        for claim in claims_ahead:
+        What a guarantee of another tenant's allows passes any claim; victims of the newcomer's own side count as gone.
+        """
+        after = self.state.use_with(demand.tenant, more, [victim for victim, _ in fit.victims])
+        granted: State | None = None
+        for claim in self._claims():
+            mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
+            if mine and self.tree.within(mine[-1], after[mine[-1]], more):
+                continue
             if claims.could_displace(claim, demand, fit.nodes, self.problem.now_s):
                 continue
+            if granted is None:
+                granted = self.state.copy()
+                _apply(granted, demand, fit)
             if claims.delays(claim, granted, demand):
                 return False
         return True
 
-    def _beside(self, demand: Demand, n: int, claims_ahead: Sequence[Claim]) -> Fit | None:
+    def _beside(self, demand: Demand, more: Vector) -> Fit | None:
         """Try to place the demand beside what the claims will need."""
-        for claim in claims_ahead:
-            nodes = place(claims.leave_room(self.state, claim), self.tree.capacity, demand, n)
+        for claim in self._claims():
+            nodes = place(claims.leave_room(self.state, claim), self.tree.capacity, demand, demand.min_bundles)
             if nodes is not None:
                 trial = self.state.copy()
                 trial.hold(demand, nodes)
                 sound = all(room.sound() for room in trial.rooms.values())
-                if sound and self._delays_nobody(demand, Fit(nodes), claims_ahead):
+                if sound and self._delays_nobody(demand, more, Fit(nodes)):
                     return Fit(nodes)
         return None
 
@@ -223,15 +223,6 @@ class _Admission:
         bundles = shape(demand.bundles[: demand.min_bundles])
         known = (demand.priority, demand.topology, demand.runtime_s, demand.preemptible, demand.submitted_s)
         return demand.tenant, bundles, known
-
-
-def _net(demand: Demand, more: Vector, fit: Fit) -> Vector:
-    """Return what the demand adds to its tenant's use once its own tenant's victims are gone."""
-    net = dict(more)
-    for victim, _ in fit.victims:
-        if victim.running.demand.tenant == demand.tenant:
-            add(net, summed(bundle.resources for bundle in victim.running.demand.bundles[victim.keep : victim.n]), -1)
-    return net
 
 
 def _apply(state: State, demand: Demand, fit: Fit) -> None:
