@@ -186,7 +186,6 @@ def _granted(event: Granted, workload: Workload) -> Workload:
         would_run_if=(),
         attempts=(*workload.attempts, attempt),
         waited_s=workload.waited_s + event.at_s - workload.queued_s,
-        ready=False,
     )
 
 

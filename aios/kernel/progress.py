@@ -11,6 +11,9 @@ from aios.kernel.room import Room
 from aios.kernel.state import State, Status, Workload
 from placement.model import NodeState
 
+PATIENCE_S = 60.0
+"""How long nodes are kept at least: what the leaving held may seem to be in use by others for a moment."""
+
 
 def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     """Settle all that waits as far as is known, and grant what was kept."""
@@ -73,5 +76,5 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
         elif room.fits_now(demand, waits.nodes):
             room.take(demand, waits.nodes)
             fold.grant(now_s, id, waits.nodes, waits.plan_id, f"plan {waits.plan_id}: those who yielded are gone")
-        elif not room.will_fit(demand, waits.nodes):
+        elif now_s >= waits.at_s + PATIENCE_S and not room.will_fit(demand, waits.nodes):
             fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it were filled by others"))

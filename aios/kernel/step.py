@@ -12,8 +12,8 @@ from aios.kernel.events import Event
 from aios.kernel.evolve import Fold
 from aios.kernel.notice import notice
 from aios.kernel.ports import Answer, Asked, Observed
-from aios.kernel.progress import progress
-from aios.kernel.queue import Ask, Proposed, ask, live
+from aios.kernel.progress import PATIENCE_S, progress
+from aios.kernel.queue import Ask, Proposed, ask, kept, live
 from aios.kernel.reconcile import reconcile
 from aios.kernel.state import State
 from placement.check import violations
@@ -78,8 +78,9 @@ def _wake_s(state: State, now_s: float) -> float | None:
     due: list[float] = []
     for workload in live(state):
         attempt = workload.current
-        if attempt is not None and attempt.deadline_s is not None and attempt.deadline_s > now_s:
+        if attempt is not None and attempt.deadline_s is not None:
             due.append(attempt.deadline_s)
-        if attempt is None and workload.not_before_s > now_s:
+        if attempt is None:
             due.append(workload.not_before_s)
-    return min(due, default=None)
+    due.extend(state.waits[id].at_s + PATIENCE_S for id in state.waits if kept(state, id))
+    return min((due_s for due_s in due if due_s > now_s), default=None)

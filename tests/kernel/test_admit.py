@@ -38,9 +38,10 @@ def test_the_same_key_gives_the_same_ids_and_records_nothing() -> None:
 def test_a_key_that_was_used_for_other_content_is_refused() -> None:
     bench = Bench()
     accepted(bench, want("a"), key="k1")
-    reply = bench.ask(submit(want("a", content="other"), key="k1"))
-    assert isinstance(reply, Refused)
-    assert reply.code == "name_taken"
+    for other in (want("a", content="other"), want("b")):
+        reply = bench.ask(submit(other, key="k1"))
+        assert isinstance(reply, Refused)
+        assert reply.code == "name_taken"
     assert len(bench.state.workloads) == 1
 
 
@@ -83,6 +84,16 @@ def test_a_rerun_of_what_is_over_takes_over_the_name() -> None:
     assert second != first
     assert bench.id("a") == second
     assert bench["a"].status is Status.QUEUED
+
+
+def test_a_rerun_that_is_sent_twice_under_one_key_runs_once() -> None:
+    bench = Bench()
+    accepted(bench, want("a"), key="k1")
+    over(bench, "a")
+    ids = accepted(bench, want("a", rerun=True), key="k2")
+    over(bench, "a")
+    assert bench.ask(submit(want("a", rerun=True), key="k2")) == Accepted(ids, existing=True)
+    assert len(bench.state.workloads) == 2
 
 
 def test_a_rerun_of_what_is_not_over_is_what_runs() -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from aios.kernel.actions import Kill, Launch, Stop
 from aios.kernel.events import Granted, Outcome, PlanAdopted, PreemptionOrdered, Waits
-from aios.kernel.ports import Phase, StopWork
+from aios.kernel.ports import ApplyTenants, Phase, StopWork
 from aios.kernel.queue import kept
 from aios.kernel.state import Status
 from placement.model import NodeState, Reason, Resources
 from tests.support.bench import Bench, of_type
-from tests.support.building import node, submit, want
+from tests.support.building import node, submit, tenant, want
 
 
 def queue(*works: object, **others: object) -> Bench:
@@ -237,8 +237,21 @@ def test_a_kept_place_that_others_fill_is_given_up() -> None:
     bench.foreign["n1"] = Resources.parse({"CPU": 2})
     bench.sees_end("low", Outcome.PREEMPTED)
     bench.turn()
+    assert kept(bench.state, bench.id("urgent")) == ("n1",), "it may be the victim's own, not yet cleared away"
+    assert bench.last.wake_s is not None
+    bench.turn(after_s=bench.last.wake_s - bench.now_s)
     assert kept(bench.state, bench.id("urgent")) == ()
     assert bench["urgent"].current is None
+
+
+def test_use_by_others_that_passes_only_delays_the_beneficiary() -> None:
+    bench = crowded()
+    bench.foreign["n1"] = Resources.parse({"CPU": 2})
+    bench.sees_end("low", Outcome.PREEMPTED)
+    bench.turn()
+    del bench.foreign["n1"]
+    bench.turn()
+    assert bench["urgent"].status is Status.STARTING
 
 
 def test_a_beneficiary_that_is_stopped_leaves_its_place_to_others() -> None:
@@ -250,6 +263,20 @@ def test_a_beneficiary_that_is_stopped_leaves_its_place_to_others() -> None:
     assert turn.ask is not None
     assert [d.id for d in turn.ask.problem.pending] == [bench.id("low")]
     assert not turn.ask.problem.running
+
+
+def test_a_beneficiary_waits_for_its_victim_though_its_own_node_is_free() -> None:
+    bench = queue(want("low", cpu=4))
+    bench.turn(ApplyTenants((tenant("team", limit=(("CPU", 4000),)),)))
+    bench.runs("low", "n1")
+    bench.turn(submit(want("urgent", cpu=3, priority=9)))
+    bench.turn(plan=bench.plan({"urgent": ["n2"]}, preempt={"low": ["urgent"]}))
+    assert bench["low"].status is Status.STOPPING
+    bench.turn()
+    assert bench["urgent"].status is Status.QUEUED, "both at once would be above the tenant's limit"
+    bench.sees_end("low", Outcome.PREEMPTED)
+    bench.turn()
+    assert bench["urgent"].status is Status.STARTING
 
 
 def test_nobody_yields_for_one_that_gets_nothing() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aios.kernel.events import Artefact, AttemptEnded, Finished, Outcome, Published, Requeued, Waits
+from aios.kernel.events import Artefact, AttemptEnded, CheckpointSaved, Finished, Outcome, Published, Requeued, Waits
 from aios.kernel.evolve import evolve, replay
 from aios.kernel.invariants import turn_violations, violations
 from aios.kernel.state import Attempt, State, Status, Workload
@@ -117,6 +117,12 @@ def test_the_fold_is_total_over_events_of_unknown_workloads() -> None:
     state = replay(events)
     assert state.version == 3
     assert not state.workloads
+
+
+def test_progress_in_the_fold_never_falls() -> None:
+    bench = sound()
+    state = replay([CheckpointSaved(1.0, bench.id("a"), 1, f"c/{step}", step) for step in (5, 3)], bench.state)
+    assert of(state, "a").step == 5
 
 
 def test_the_fold_counts_every_event() -> None:

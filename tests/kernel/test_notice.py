@@ -157,6 +157,17 @@ def test_absence_in_an_incomplete_answer_proves_nothing() -> None:
     assert not turn.actions
 
 
+def test_absence_in_an_incomplete_answer_does_not_end_what_was_told_to_stop() -> None:
+    bench = running("n1")
+    bench.turn(StopWork(bench.id("a")))
+    bench.misses("a")
+    bench.complete = False
+    assert not bench.turn().events
+    bench.complete = True
+    bench.turn()
+    assert bench["a"].status is Status.STOPPED
+
+
 def test_a_granted_attempt_that_is_absent_is_launched_again() -> None:
     bench = Bench()
     bench.turn(submit(want("a")))
@@ -249,6 +260,27 @@ def test_a_service_that_answers_is_ready_once_and_publishes_its_model() -> None:
     assert [e.artefact.name for e in of_type(events, Published)] == ["m"]
     assert bench["a"].ready
     assert not bench.turn().events
+
+
+def test_what_a_service_published_when_it_was_ready_is_not_published_again_when_it_ends() -> None:
+    bench = running("n1", service=True)
+    artefacts = (Artefact("model", "m", "file:///m"),)
+    bench.sees("a", Phase.READY, artefacts=artefacts)
+    bench.turn()
+    bench.sees_end("a", artefacts=artefacts)
+    assert not of_type(bench.turn().events, Published)
+    assert bench["a"].status is Status.SUCCEEDED
+
+
+def test_a_service_that_is_lost_is_not_ready_until_it_answers_again() -> None:
+    bench = running("n1", service=True)
+    bench.sees("a", Phase.READY)
+    bench.turn()
+    bench.misses("a")
+    bench.turn()
+    assert not bench["a"].ready
+    bench.runs("a", "n2")
+    assert not bench["a"].ready
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.LOST, Outcome.FAILED, Outcome.PREEMPTED])
