@@ -164,8 +164,8 @@ def _task(tables: Mapping[str, pyarrow.dataset.Dataset], target: str, wanted: st
         return {"task": task, "classes": None}
     if len(values) > MOST_CLASSES:
         raise WorkloadFailed(
-            f"target {target!r} has {len(values)} different values: at most {MOST_CLASSES} classes; if it is a quantity, "
-            "write task: regression"
+            f"target {target!r} has {len(values)} different values: at most {MOST_CLASSES} classes; "
+            "if it is a quantity, write task: regression"
         )
     return {"task": task, "classes": sorted(values, key=lambda value: (isinstance(value, str), value))}
 

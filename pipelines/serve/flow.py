@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +16,13 @@ from aios.engines import Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
 from pipelines.run import Whereabouts, actor_options, on_nodes, quiet
 from pipelines.serve.instance import app_name, delete_earlier, ensure, on_head
+from pipelines.serve.layers import Layer, layers
 from pipelines.serve.replica import Predictor
 from pipelines.serve.spec import ServeSpec
 from pipelines.train.network import read_card
 
 STEP_S = 0.2
 PROBE_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One deployment: the same number of replicas on each of its nodes, which Serve can be held to."""
-
-    nodes: tuple[str, ...]
-    per_node: int
-
-    @property
-    def n_replicas(self) -> int:
-        return len(self.nodes) * self.per_node
-
-
-def layers(nodes: Sequence[str]) -> list[Layer]:
-    """Split a plan with unequal counts per node into layers of equal counts; the first covers every node."""
-    left = Counter(nodes)
-    out = []
-    while left:
-        least = min(left.values())
-        out.append(Layer(tuple(sorted(left)), least))
-        left = Counter({node: n - least for node, n in left.items() if n > least})
-    return out
 
 
 def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
