@@ -8,8 +8,9 @@ demand is fitted, and which victims make room for it, is the fitter's matter: gr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from placement.model import Cause, Demand, DemandId, NodeId, Problem, Running, TenantId
@@ -63,11 +64,15 @@ class _Admission:
         self.problem, self.tree, self.fitter = problem, tree, fitter
         self.outcome = Outcome(State(problem, tree))
         self.arrival = {d.id: (d.submitted_s, i) for i, d in enumerate(problem.pending)}
-        self.undecided: dict[DemandId, Demand] = {d.id: d for d in problem.pending}
+        self.starts = {d.id: Step(d, self.arrival[d.id], tuple(claims.asked(d).items())) for d in problem.pending}
+        self.queues: dict[TenantId, list[Step]] = {}
+        for step in self.starts.values():
+            insort(self.queues.setdefault(step.demand.tenant, []), step, key=lambda s: s.rank)
         self.growing: dict[DemandId, Demand] = {
             r.demand.id: r.demand for r in problem.running if len(r.nodes) < len(r.demand.bundles)
         }
         self.hopeless: set[object] = set()
+        self.late: set[DemandId] = set()
 
     @property
     def state(self) -> State:
@@ -82,25 +87,20 @@ class _Admission:
             elif step.grows:
                 del self.growing[step.demand.id]
             else:
-                self._block(step.demand)
+                self._block(step)
         return self.outcome
 
     def _heads(self) -> list[Step]:
         """Return each tenant's first step."""
-        heads: dict[TenantId, Step] = {}
-        for step in self._steps():
-            head = heads.get(step.demand.tenant)
-            if head is None or step.rank < head.rank:
-                heads[step.demand.tenant] = step
-        return list(heads.values())
-
-    def _steps(self) -> Iterable[Step]:
-        for demand in self.undecided.values():
-            yield Step(demand, self.arrival[demand.id], tuple(claims.asked(demand).items()))
+        heads = {tenant: queue[0] for tenant, queue in self.queues.items() if queue}
         for demand in self.growing.values():
             bundle = demand.bundles[len(self._held(demand))]
             arrival = self.arrival.get(demand.id, (demand.submitted_s, -1))
-            yield Step(demand, arrival, bundle.resources.entries, grows=True)
+            step = Step(demand, arrival, bundle.resources.entries, grows=True)
+            head = heads.get(demand.tenant)
+            if head is None or step.rank < head.rank:
+                heads[demand.tenant] = step
+        return list(heads.values())
 
     def _held(self, demand: Demand) -> tuple[NodeId, ...]:
         """Return the nodes that a newcomer or running work has now."""
@@ -154,19 +154,25 @@ class _Admission:
 
         What a guarantee of another tenant's allows passes any claim; victims of the newcomer's own side count as gone.
         """
+        claims_ahead = self._claims()
+        if not claims_ahead:
+            return True
         after = self.state.use_with(demand.tenant, more, [victim for victim, _ in fit.victims])
-        granted: State | None = None
-        for claim in self._claims():
+        granted = self.state.copy()
+        _apply(granted, demand, fit)
+        passed: list[Claim] = []
+        for claim in claims_ahead:
+            if not claims.delays(claim, granted, demand):
+                continue
             mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
             if mine and self.tree.within(mine[-1], after[mine[-1]], more):
-                continue
-            if claims.could_displace(claim, demand, fit.nodes, self.problem.now_s):
-                continue
-            if granted is None:
-                granted = self.state.copy()
-                _apply(granted, demand, fit)
-            if claims.delays(claim, granted, demand):
+                self.late.add(claim.demand.id)
+            elif claims.could_displace(claim, claims.moment(self.state, claim), demand, fit.nodes):
+                passed.append(claim)
+            else:
                 return False
+        for claim in passed:
+            self.outcome.blocked[claim.demand.id] = replace(claim, passed=claim.passed | {demand.id})
         return True
 
     def _beside(self, demand: Demand, more: Vector) -> Fit | None:
@@ -189,29 +195,36 @@ class _Admission:
         for victim, cause in fit.victims:
             self.outcome.displaced.append((victim.id, cause, demand.id))
             self.growing.pop(victim.id, None)
-        self.undecided.pop(demand.id, None)
+        if not step.grows:
+            self.queues[demand.tenant].remove(step)
         self.growing.pop(demand.id, None)
         if len(self._held(demand)) < len(demand.bundles):
             self.growing[demand.id] = demand
         if fit.victims:
             self._reconsider()
         else:
-            self._renew_claims()
+            self._renew_late_claims()
 
     def _reconsider(self) -> None:
         """Victims may have left more than was needed: whoever was blocked is asked again."""
         for demand_id in self.outcome.blocked:
-            self.undecided[demand_id] = next(d for d in self.problem.pending if d.id == demand_id)
+            step = self.starts[demand_id]
+            insort(self.queues[step.demand.tenant], step, key=lambda s: s.rank)
         self.outcome.blocked.clear()
         self.hopeless.clear()
+        self.late.clear()
 
-    def _renew_claims(self) -> None:
-        for demand_id, claim in self.outcome.blocked.items():
+    def _renew_late_claims(self) -> None:
+        """Work out anew the claims that a guarantee has pushed back."""
+        for demand_id in self.late:
+            claim = self.outcome.blocked[demand_id]
             if claim is not None:
-                self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand) or claim
+                self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand, claim.passed)
+        self.late.clear()
 
-    def _block(self, demand: Demand) -> None:
-        del self.undecided[demand.id]
+    def _block(self, step: Step) -> None:
+        demand = step.demand
+        self.queues[demand.tenant].remove(step)
         known = self._likeness(demand) in self.hopeless
         self.hopeless.add(self._likeness(demand))
         claim = None if known or len(self._claims()) >= MOST_CLAIMS else claims.claim(self.state, demand)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from placement.model import Demand, NodeId, Running
+from placement.model import Demand, DemandId, NodeId, Running
 from placement.planners import rules
 from placement.planners.fitting import Rooms, place
 from placement.planners.state import Room, State, Victim
@@ -18,11 +19,11 @@ Start = tuple[float, float, int]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A blocked demand, when it can start if nothing passes it, and the state at that moment."""
+    """A blocked demand, when it can start, and who has passed it that it could displace at that moment."""
 
     demand: Demand
     start: Start
-    then: State
+    passed: frozenset[DemandId] = frozenset()
 
 
 def asked(demand: Demand, n: int | None = None) -> Vector:
@@ -53,63 +54,68 @@ def ends(state: State, endless: str | None = None) -> list[tuple[Start, Running]
     return out
 
 
-def after(state: State, ended: list[tuple[Start, Running]]) -> State:
+def after(state: State, ended: Iterable[Running]) -> State:
     """Return the state once these have ended."""
     then = state.copy()
-    for _, running in ended:
+    for running in ended:
         then.hold(running.demand, running.nodes, -1)
         then.alive.pop(running.demand.id, None)
         then.granted.pop(running.demand.id, None)
     return then
 
 
-def claim(state: State, demand: Demand, endless: str | None = None) -> Claim | None:
+def claim(state: State, demand: Demand, passed: frozenset[DemandId] = frozenset()) -> Claim | None:
     """Return the demand's claim; None where it could not start even if all else ended."""
-    order = ends(state, endless)
+    order = ends(state)
     moments = sorted({start for start, _ in order})
 
-    def at(i: int) -> State:
-        return after(state, [pair for pair in order if pair[0] <= moments[i]])
+    def possible(i: int) -> bool:
+        return startable(moment(state, Claim(demand, moments[i], passed), order), demand) is not None
 
     low, high = 0, len(moments) - 1
-    if high < 0 or startable(at(high), demand) is None:
+    if high < 0 or not possible(high):
         return None
     while low < high:
         middle = (low + high) // 2
-        if startable(at(middle), demand) is None:
-            low = middle + 1
-        else:
-            high = middle
-    return Claim(demand, moments[low], at(low))
+        low, high = (low, middle) if possible(middle) else (middle + 1, high)
+    return Claim(demand, moments[low], passed)
 
 
-def could_displace(held: Claim, passer: Demand, nodes: tuple[NodeId, ...], now_s: float) -> bool:
+def moment(state: State, held: Claim, order: Sequence[tuple[Start, Running]] | None = None) -> State:
+    """Return what ``state`` will be when the claim's time has come, without the passers that it can displace."""
+    order = ends(state) if order is None else order
+    gone = [r for start, r in order if start[:2] <= held.start[:2] or r.demand.id in held.passed]
+    return after(state, gone)
+
+
+def could_displace(held: Claim, then: State, passer: Demand, nodes: tuple[NodeId, ...]) -> bool:
     """Return whether the waiting one could displace the passer when its moment has come."""
-    then, waiting = held.then.copy(), held.demand
-    running = Running(passer, nodes, started_s=max(now_s, waiting.submitted_s + 1e-6))
-    then.revoke(passer.id)
-    then.alive[passer.id] = running
-    then.hold(passer, nodes)
+    waiting = held.demand
+    running = Running(passer, nodes, started_s=max(then.problem.now_s, waiting.submitted_s + 1e-6))
+    later = then.copy()
+    later.revoke(passer.id)
+    later.alive[passer.id] = running
+    later.hold(passer, nodes)
     victim = Victim(running)
-    if not rules.might_displace(then, waiting, victim):
+    if not rules.might_displace(later, waiting, victim):
         return False
-    return rules.displacement(then, waiting, asked(waiting), [victim]) is not None
+    return rules.displacement(later, waiting, asked(waiting), [victim]) is not None
 
 
-def delays(held: Claim, after_grant: State, passer: Demand) -> bool:
-    """Return whether the waiting one starts later now that the passer has been granted its place."""
-    foreseen = after_grant.problem.policy.backfill and held.start[0] != UNKNOWN
-    new = claim(after_grant, held.demand, None if foreseen else passer.id)
-    return new is None or new.start[:2] > held.start[:2]
+def delays(held: Claim, granted: State, passer: Demand) -> bool:
+    """Return whether the waiting one can no longer start at its moment, now that the passer has its place."""
+    foreseen = granted.problem.policy.backfill and held.start[0] != UNKNOWN
+    order = ends(granted, None if foreseen else passer.id)
+    return startable(moment(granted, held, order), held.demand) is None
 
 
 def leave_room(state: State, held: Claim) -> Rooms:
     """Return the rooms of ``state`` less what the claim's own placement will need of them."""
-    nodes = startable(held.then, held.demand)
+    later = moment(state, held)
+    nodes = startable(later, held.demand)
     rooms = dict(state.rooms)
     if nodes is None:
         return rooms
-    later = held.then.copy()
     later.hold(held.demand, nodes)
     for node, room in rooms.items():
         left = later.rooms[node]
