@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aios.connection import RETRY_S, Connection
 from aios.documents import Document, read_file, render
-from aios.errors import AiosError, InvalidSpec, NotFinished, NotFound
-from aios.packages import pack
+from aios.errors import AiosError, InvalidSpec, MissingPackage, NotFinished, NotFound
+from aios.packages import Package, pack
 from aios.views import (
     ArtefactList,
     ArtefactView,
@@ -165,14 +165,19 @@ class Client:
         key : str, optional
             Idempotency key; a fresh one by default.
         """
-        documents = self._ready(source)
+        documents, packages = with_packages(documents_of(source))
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
         body = {"documents": [document.value for document in documents], "rerun": rerun}
+        try:
+            return self._asked(Submission, documents, "POST", "/workloads", body, headers)
+        except MissingPackage:
+            for package in packages:
+                self._upload(package)
         return self._asked(Submission, documents, "POST", "/workloads", body, headers)
 
     def dry_run(self, source: Source) -> DryRunView:
         """Return each workload's demand and what the planner would do with it now; nothing is submitted."""
-        documents = self._ready(source, upload=False)
+        documents, _ = with_packages(documents_of(source))
         body = {"documents": [document.value for document in documents]}
         return self._asked(DryRunView, documents, "POST", "/plan", body)
 
@@ -273,33 +278,16 @@ class Client:
 
     def upload_package(self, folder: str | Path) -> PackageView:
         """Upload a folder as a package and return its ``package://`` address; the same files are sent once."""
-        package = pack(Path(folder))
-        try:
-            return from_json(PackageView, self._wire.get(f"/packages/{package.digest}"))
-        except NotFound:
-            path = f"/packages/{package.digest}"
-            return from_json(PackageView, self._wire.send("PUT", path, content=package.content))
+        return self._upload(pack(Path(folder)))
 
     # How.
 
-    def _ready(self, source: Source, upload: bool = True) -> list[Document]:
-        """Return a source's documents, their local folders uploaded (or only named, where nothing is to be left)."""
-        return [self._with_packages(document, upload) for document in documents_of(source)]
-
-    def _with_packages(self, document: Document, upload: bool) -> Document:
-        value = dict(document.value)
-        base = Path(document.file).parent if document.file else Path()
-        if isinstance(value.get("stages"), list):
-            value["stages"] = [self._packaged(stage, base, upload) for stage in value["stages"]]
-        return Document(self._packaged(value, base, upload), document.file, document.lines)
-
-    def _packaged(self, value: Any, base: Path, upload: bool) -> Any:
-        folder = value.get("working_dir") if isinstance(value, dict) else None
-        if not isinstance(folder, str) or "://" in folder:
-            return value
-        path = base / folder
-        uri = self.upload_package(path).uri if upload else pack(path).uri
-        return {**value, "working_dir": uri}
+    def _upload(self, package: Package) -> PackageView:
+        path = f"/packages/{package.digest}"
+        try:
+            return from_json(PackageView, self._wire.get(path))
+        except NotFound:
+            return from_json(PackageView, self._wire.send("PUT", path, content=package.content))
 
     def _asked(
         self,
@@ -333,6 +321,29 @@ def documents_of(source: Source) -> list[Document]:
     if isinstance(source, Iterable):
         return [document for one in source for document in documents_of(cast(Source, one))]
     raise InvalidSpec(f"cannot submit a {type(source).__name__}", hint="give a file, a dict, a Pipeline or a list")
+
+
+def with_packages(documents: Iterable[Document]) -> tuple[list[Document], list[Package]]:
+    """Return the documents with their local folders named as packages, and these packages."""
+    packages: dict[Path, Package] = {}
+
+    def packaged(value: Any, base: Path) -> Any:
+        folder = value.get("working_dir") if isinstance(value, dict) else None
+        if not isinstance(folder, str) or "://" in folder:
+            return value
+        path = base / folder
+        if path not in packages:
+            packages[path] = pack(path)
+        return {**value, "working_dir": packages[path].uri}
+
+    ready = []
+    for document in documents:
+        base = Path(document.file).parent if document.file else Path()
+        value = dict(document.value)
+        if isinstance(value.get("stages"), list):
+            value["stages"] = [packaged(stage, base) for stage in value["stages"]]
+        ready.append(Document(packaged(value, base), document.file, document.lines))
+    return ready, list(packages.values())
 
 
 def located(error: AiosError, documents: list[Document]) -> AiosError:

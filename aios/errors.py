@@ -4,7 +4,8 @@
 
     AiosError
     ├── InvalidSpec            422  a file or request is wrong: what, where, how to mend it
-    │   └── UnknownTenant
+    │   ├── UnknownTenant
+    │   └── MissingPackage      a working_dir that was not uploaded (yet)
     ├── Rejected               409  well-formed, but refused
     │   ├── NameTaken               same name, other content
     │   └── Unsatisfiable           no node could ever hold it
@@ -60,6 +61,10 @@ class InvalidSpec(AiosError):
 
 class UnknownTenant(InvalidSpec):
     code = "unknown_tenant"
+
+
+class MissingPackage(InvalidSpec):
+    code = "missing_package"
 
 
 class Rejected(AiosError):

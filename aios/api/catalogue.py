@@ -64,8 +64,7 @@ def routes(service: Service) -> APIRouter:
         """Store a zip file under its SHA-256; the content is checked against it."""
         if not _SHA.fullmatch(digest):
             raise InvalidSpec("a package is named by its SHA-256: 64 of 0-9 and a-f", hint="sha256sum FILE")
-        folder = service.storage / "packages"
-        path = folder / f"{digest}.zip"
+        path = intake.package_path(service.storage, digest)
         if await run_in_threadpool(path.exists):
             return answer(PackageView(f"package://{digest}", (await run_in_threadpool(path.stat)).st_size, True))
         size = await _store(request, digest, path)
@@ -74,7 +73,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/packages/{digest}", tags=["packages"], **shows(PackageView))
     def has_package(digest: str) -> Response:
         """Whether a package is there already."""
-        path = service.storage / "packages" / f"{digest}.zip"
+        path = intake.package_path(service.storage, digest)
         if not _SHA.fullmatch(digest) or not path.is_file():
             raise NotFound(f"no package {digest[:12]}...", hint="upload it with PUT")
         return answer(PackageView(f"package://{digest}", path.stat().st_size, True))

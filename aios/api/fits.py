@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from aios.errors import Problem as Complaint
 from aios.errors import Unsatisfiable
-from placement.model import Bundle, Demand, DemandId, Node, NodeId, NodeState, Plan, Problem, Tenant
+from placement.model import Bundle, Demand, DemandId, Node, NodeId, NodeState, Plan, Problem, Tenant, total
 
 
 def check_fits(
@@ -31,6 +31,7 @@ def check_fits(
     empty = [replace(node, state=NodeState.READY) for node in nodes]
     for bundle in dict.fromkeys(demand.bundles[: demand.min_bundles]):
         _check_bundle(demand.id, bundle, empty, names, at)
+    _check_sum(demand, empty, at)
     answer = plan(Problem(nodes=tuple(empty), tenants=tuple(tenants), pending=(replace(demand, runtime_s=None),)))
     waiting = answer.waiting.get(demand.id)
     if waiting is not None and all(grant.demand != demand.id for grant in answer.grants):
@@ -53,6 +54,14 @@ def _check_bundle(
             f"{which}, {names.get(best.id) or best.id}, has {best.resources}"
         )
         _refuse(message, "ask for less in one bundle, spread it over more workers, or add a larger node", at)
+
+
+def _check_sum(demand: Demand, nodes: Sequence[Node], at: tuple[str | int, ...]) -> None:
+    asked, there = demand.resources(demand.min_bundles), total(node.resources for node in nodes)
+    if not asked.fits_in(there):
+        n = demand.min_bundles
+        message = f"{demand.id}: a gang of {n} asks for {asked}, and the whole cluster has {there}"
+        _refuse(message, "ask for fewer or smaller workers, or add nodes", at)
 
 
 def _closeness(bundle: Bundle, node: Node) -> tuple[Fraction, int]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aios.api.fits import check_fits
-from aios.api.present import demand_text, names_of, workload_view
+from aios.api.present import demand_text, named, names_of, workload_view
 from aios.api.problems import error_of
 from aios.api.service import Service
-from aios.errors import InvalidSpec, Rejected
+from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Accepted, ApplyTenants, NewWork, Refused, Reply, Submit
 from aios.kernel.state import State
@@ -18,6 +21,8 @@ from aios.submission import Compiled, Known, compile_documents
 from aios.tenants import DEFAULT, check_tree, with_default
 from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict
 from placement.model import Demand, DemandId, NodeState, Plan, Tenant, TenantId
+
+PACKAGE = re.compile(r"package://([0-9a-f]{64})")
 
 
 def submit(
@@ -28,6 +33,7 @@ def submit(
     if not compiled.works:
         raise InvalidSpec("there is no workload in it", hint="tenants alone go to `aios tenant apply -f FILE`")
     _check_cluster(service, compiled)
+    _check_packages(service, compiled)
     _ensure_tenants(service, compiled)
     reply = accepted(service.submit(Submit(compiled.works, key)))
     state, now_s = service.state(), service.now_s()
@@ -96,6 +102,23 @@ def _check_cluster(service: Service, compiled: Compiled) -> None:
         check_fits(demand, nodes, state.node_names, tenants, service.plan_now, at)
 
 
+def _check_packages(service: Service, compiled: Compiled) -> None:
+    """Refuse a working directory that is not there, last of all: so a client uploads for what is accepted only."""
+    problems = []
+    for work, at in zip(compiled.works, compiled.places, strict=True):
+        folder = json.loads(work.spec).get("working_dir")
+        match = PACKAGE.fullmatch(folder) if isinstance(folder, str) else None
+        if match is not None and not package_path(service.storage, match[1]).is_file():
+            problems.append(Problem((*at, "working_dir"), f"there is no {folder}", "upload it first"))
+    if problems:
+        raise MissingPackage(problems[0].message, hint=problems[0].hint, problems=problems)
+
+
+def package_path(storage: Path, digest: str) -> Path:
+    """Return where a package lies."""
+    return storage / "packages" / f"{digest}.zip"
+
+
 def _ensure_tenants(service: Service, compiled: Compiled) -> None:
     """Record the documents' tenants, and the one that always exists, before anybody works for them."""
     new = list(compiled.tenants)
@@ -139,7 +162,7 @@ def _verdict(state: State, work: NewWork, plan: Plan) -> Verdict:
     elif grant is not None:
         verdict = f"would start now on {', '.join(nodes)}"
     else:
-        verdict = f"would wait: {waiting.detail if waiting else 'the planner leaves it for later'}"
+        verdict = f"would wait: {named(state, waiting.detail) if waiting else 'the planner leaves it for later'}"
     return Verdict(
         name=work.name,
         kind=work.kind,

@@ -34,13 +34,19 @@ def simulate_command(options: Options, files: tuple[str, ...], cluster: Path | N
     """
     from aios.adapters.embedded import EmbeddedShape
     from aios.simulate import simulate
+    from placement.explain import explain_plan
     from placement.planners.base import Budget
     from placement.planners.ladder import plan
 
     shape = EmbeddedShape.from_file(cluster) if cluster else EmbeddedShape.demo()
     arrivals, tenants = _arrivals(files)
     report = simulate(
-        arrivals, nodes_of(shape), tenants, plan, seed=seed, budget=Budget(wall_s=5.0, deterministic_s=1.0)
+        arrivals,
+        nodes_of(shape),
+        tenants,
+        lambda problem, budget: explain_plan(problem, plan(problem, budget)),
+        seed=seed,
+        budget=Budget(wall_s=5.0, deterministic_s=1.0),
     )
     show(options, _data(report), _text(options, report))
     for refused in report.refused:

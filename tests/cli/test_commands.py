@@ -44,7 +44,8 @@ def test_run_takes_a_command_and_uploads_its_folder(aios: Aios, plane: Served) -
     Path("train.py").write_text("print('x')")
     Path("__pycache__").mkdir()
     Path("__pycache__/train.pyc").write_bytes(b"x")
-    ran = aios("run", "--num-cpus", "2", "--tenant", "default", "--estimate", "1s", "--", "python", "train.py", "--lr", "1")
+    flags = ["--num-cpus", "2", "--tenant", "default", "--estimate", "1s"]
+    ran = aios("run", *flags, "--", "python", "train.py", "--lr", "1")
     assert ran.code == 0, ran.err
     view = aios("describe", "train", "-o", "json").json
     assert view["demand"] == "2 CPU"
@@ -141,7 +142,7 @@ def test_apply_dry_run_starts_nothing(aios: Aios, plane: Served) -> None:
     assert "would start now on a-1" in ran.out
     assert "would start after digits-ingest" in ran.out
     assert "tenant vision: would be applied" in ran.out
-    assert not [w for w in plane.state.workloads]
+    assert not plane.state.workloads
     assert "vision" not in plane.state.tenants
     assert plane.state.version == before
 
@@ -225,7 +226,7 @@ def test_help_loads_nothing_heavy() -> None:
         "heavy = {'ray', 'torch', 'fastapi', 'httpx', 'pydantic', 'sqlalchemy', 'numpy', 'rich', 'yaml'}\n"
         "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ}, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -26,7 +26,9 @@ from aios.kernel.events import Outcome
 from aios.kernel.ports import Observed, ObservedAttempt
 from aios.kernel.state import State
 from aios.store.memory import MemoryLog
-from placement.model import Node
+from placement.explain import explain_plan
+from placement.model import Node, Plan, Problem
+from placement.planners.base import Budget
 from placement.planners.greedy import Greedy
 
 TOKEN = "a-token-for-tests"
@@ -124,8 +126,12 @@ def build(home: Path, nodes: Sequence[Node] | None = None) -> tuple[Plane, Quick
     """Return a control plane that does not run yet, on the cluster of ``aios up``."""
     executor = QuickExecutor(nodes_of(EmbeddedShape.demo()) if nodes is None else nodes, home / "logs")
     watched, log = Watched(executor), MemoryLog()
-    loop = Loop(log, watched, InlinePlanning(Greedy()), poll_s=1.0)
-    return Plane(log, watched, loop, Greedy(), home / "storage", executor.log_file), executor
+    loop = Loop(log, watched, InlinePlanning(plan), poll_s=1.0)
+    return Plane(log, watched, loop, plan, home / "storage", executor.log_file), executor
+
+
+def plan(problem: Problem, budget: Budget) -> Plan:
+    return explain_plan(problem, Greedy()(problem, budget))
 
 
 @contextmanager
