@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aios.adapters.sim import Pace, Runtime, SimExecutor, estimated
 from aios.control.loop import Listener, Loop
 from aios.control.planning import InlinePlanning, PlannerFunction
-from aios.kernel.events import Event, PlanAdopted, PreemptionOrdered
+from aios.kernel.events import Event, PlanAdopted, PreemptionOrdered, Submitted
 from aios.kernel.ports import ApplyTenants, Log, Refused, Submit
 from aios.kernel.queue import added, placed
 from aios.kernel.state import State, Status, Workload
@@ -53,7 +53,7 @@ class SimRow:
 
 @dataclass(frozen=True, slots=True)
 class SimTenant:
-    """A tenant's mean dominant share of the cluster over the run, and what the last plan entitled it to."""
+    """A tenant's mean dominant share of the cluster over the run, and what the plans entitled it to."""
 
     tenant: str
     entitled: float | None
@@ -143,11 +143,11 @@ def _report(state: State, log: Log, turns: int, refused: tuple[str, ...]) -> Sim
     by_status: dict[str, int] = {}
     for plan in plans:
         by_status[plan.status] = by_status.get(plan.status, 0) + 1
-    workloads = sorted(state.workloads.values(), key=lambda workload: (workload.submitted_s, workload.id))
+    workloads = [state.workloads[event.work.id] for event in events if isinstance(event, Submitted)]
     makespan_s = max((end_s for w in workloads if (end_s := _end_s(w)) is not None), default=0.0)
     return SimReport(
         rows=tuple(_row(workload) for workload in workloads),
-        tenants=_shares(state, plans[-1] if plans else None, makespan_s),
+        tenants=_shares(state, plans, makespan_s),
         makespan_s=makespan_s,
         turns=turns,
         plans=len(plans),
@@ -185,10 +185,10 @@ def _row(workload: Workload) -> SimRow:
     )
 
 
-def _shares(state: State, plan: PlanAdopted | None, makespan_s: float) -> tuple[SimTenant, ...]:
-    """Return each tenant's dominant share, averaged over the run."""
+def _shares(state: State, plans: Sequence[PlanAdopted], makespan_s: float) -> tuple[SimTenant, ...]:
+    """Return each tenant's dominant share and what it was entitled to, averaged over the run."""
     size = total(node.resources for node in state.nodes.values())
-    entitled = {tenant: share for tenant, share, _ in plan.shares} if plan is not None else {}
+    entitled = _entitled(plans, makespan_s)
     held: dict[str, dict[str, float]] = {}
     for workload in state.workloads.values():
         by_name = held.setdefault(workload.work.tenant, {})
@@ -200,6 +200,19 @@ def _shares(state: State, plan: PlanAdopted | None, makespan_s: float) -> tuple[
     return tuple(
         SimTenant(id, entitled.get(id), _dominant(held.get(id, {}), size, makespan_s)) for id in sorted(state.tenants)
     )
+
+
+def _entitled(plans: Sequence[PlanAdopted], makespan_s: float) -> dict[str, float]:
+    """Return what plans entitled each tenant to, each plan weighing as long as it was the latest."""
+    sums: dict[str, float] = {}
+    if not plans or makespan_s <= plans[0].at_s:
+        return sums
+    ends_s = [plan.at_s for plan in plans[1:]] + [makespan_s]
+    for plan, end_s in zip(plans, ends_s, strict=True):
+        for tenant, share, _ in plan.shares:
+            lasted_s = max(0.0, min(end_s, makespan_s) - plan.at_s)
+            sums[tenant] = sums.get(tenant, 0.0) + share * lasted_s / (makespan_s - plans[0].at_s)
+    return sums
 
 
 def _dominant(held: Mapping[str, float], size: Resources, makespan_s: float) -> float:

@@ -17,13 +17,10 @@ PATIENCE_S = 60.0
 
 def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     """Settle all that waits as far as is known, and grant what was kept."""
-    before = -1
-    while before != fold.state.version:
-        before = fold.state.version
-        for id in fold.state.live:
-            workload = fold.state.workloads[id]
-            if workload.current is None:
-                _settle(fold, now_s, workload)
+    for id in fold.state.live:  # what is needed stands before what needs it
+        workload = fold.state.workloads[id]
+        if workload.current is None:
+            _settle(fold, now_s, workload)
     _grant_kept(fold, now_s, observed)
 
 

@@ -38,3 +38,45 @@ def test_an_urgent_workload_displaces_one_that_resumes_from_its_checkpoint() -> 
     assert (urgent.status, urgent.attempts) == ("SUCCEEDED", 1)
     assert report.preemptions == 1
     assert 100.0 <= train.ran_s <= 102.0, "what it had done before it yielded is not done again"
+
+
+def test_a_pipeline_runs_stage_by_stage_and_its_service_stays_ready() -> None:
+    stages = (
+        want("serve", service=True, needs=("train",)),
+        want("train", needs=("ingest",), inputs=(("in", "dataset://d"),)),
+        want("ingest", outputs=(("out", "dataset://d"),)),
+    )
+    report = simulate([Arrival(0.0, submit(*stages))], [node("n1")], TEAM, first_fit)
+    assert [(row.name, row.status) for row in report.rows] == [
+        ("ingest", "SUCCEEDED"),
+        ("train", "SUCCEEDED"),
+        ("serve", "READY"),
+    ]
+    assert report.makespan_s < 200.0
+
+
+def test_shares_are_averaged_over_the_run() -> None:
+    arrivals = [Arrival(0.0, submit(want("a", cpu=2, tenant="one"), want("b", cpu=1, tenant="two")))]
+    report = simulate(arrivals, [node("n1", cpu=4)], [tenant("one"), tenant("two"), tenant("idle")], first_fit)
+    used = {share.tenant: round(share.used, 2) for share in report.tenants}
+    assert used == {"idle": 0.0, "one": 0.5, "two": 0.25}
+
+
+def test_what_can_never_run_waits_with_a_reason_and_the_run_ends() -> None:
+    report = simulate([Arrival(0.0, submit(want("huge", cpu=99)))], [node("n1")], TEAM, first_fit)
+    (row,) = report.rows
+    assert (row.status, row.reason) == ("QUEUED", "WaitingForResources")
+    assert report.plans == 1
+
+
+def test_a_submission_that_is_refused_is_in_the_report() -> None:
+    arrivals = [Arrival(0.0, submit(want("a", tenant="nobody"))), Arrival(1.0, submit(want("b")))]
+    report = simulate(arrivals, [node("n1")], TEAM, first_fit)
+    assert [row.name for row in report.rows] == ["b"]
+    assert len(report.refused) == 1
+    assert "nobody" in report.refused[0]
+
+
+def test_solving_takes_the_time_that_is_said() -> None:
+    (row,) = simulate([Arrival(0.0, submit(want("a")))], [node("n1")], TEAM, first_fit, solve_s=7.0).rows
+    assert row.started_s == 9.0, "seven to solve, two to launch"
