@@ -116,8 +116,8 @@ def ran_s(workload: Workload, now_s: float) -> float:
 def message_of(state: State, workload: Workload, now_s: float) -> str:
     """Return the sentence: the kernel's own, or what follows from the state."""
     if workload.status is Status.QUEUED and (needs := unmet(state, workload)):
-        named = ", ".join(f"{id} ({state.workloads[id].status.value})" for id in needs if id in state.workloads)
-        return f"waits for {named or ', '.join(needs)}"
+        known = ", ".join(f"{id} ({state.workloads[id].status.value})" for id in needs if id in state.workloads)
+        return f"waits for {known or ', '.join(needs)}"
     if workload.status is Status.FAILED:
         return split_error(workload.message)[0]
     return named(state, workload.message)
