@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +110,7 @@ def test_grants_that_together_overfill_a_node_are_kept_as_far_as_they_fit() -> N
     bench = queue(want("a", cpu=3), want("b", cpu=3), want("c", cpu=1))
     bench.turn(plan=bench.plan({"a": ["n1"], "b": ["n1"], "c": ["n1"]}))
     assert [bench[name].status for name in "abc"] == [Status.STARTING, Status.QUEUED, Status.STARTING]
+    assert not bench.last.settled, "another plan may find a place for b"
 
 
 def test_the_same_plan_twice_grants_once() -> None:
@@ -336,6 +338,13 @@ def test_a_plan_that_was_adopted_whole_settles_its_question() -> None:
     bench = queue(want("a"), want("b", cpu=99))
     turn = bench.turn(plan=bench.plan({"a": ["n1"]}, waiting={"b": Reason.CAPACITY}))
     assert turn.settled
+
+
+def test_a_planner_that_failed_settles_nothing() -> None:
+    bench = queue(want("a"))
+    turn = bench.turn(plan=replace(bench.plan(), failed=True))
+    assert not turn.settled
+    assert turn.ask is not None
 
 
 def test_a_plan_for_an_older_question_does_not_settle_the_new_one() -> None:

@@ -1,0 +1,111 @@
+"""What the planner is shown, and when it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aios.kernel.adopt import REASONS
+from aios.kernel.events import Outcome
+from aios.kernel.ports import StopWork
+from aios.kernel.queue import problem, question
+from placement.model import NodeState, Problem, Reason, Resources
+from tests.support.bench import Bench
+from tests.support.building import node, submit, want
+
+
+def shown(bench: Bench) -> Problem:
+    return problem(bench.state, bench.now_s, bench.observed())
+
+
+def test_what_waits_is_shown_in_order_of_its_first_submission() -> None:
+    bench = Bench()
+    bench.turn(submit(want("z")), submit(want("a")))
+    bench.turn(submit(want("m")))
+    bench.runs("z", "n1")
+    bench.misses("z")
+    bench.turn()
+    assert [d.id for d in shown(bench).pending] == [bench.id(name) for name in "zam"]
+    assert shown(bench).pending[0].submitted_s == bench["z"].submitted_s
+
+
+def test_what_starts_or_runs_is_shown_where_it_is() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a", 2)), submit(want("b")))
+    bench.runs("a", "n1", "n2")
+    bench.turn(plan=bench.plan({"b": ["n2"]}))
+    assert [(r.demand.id, r.nodes) for r in shown(bench).running] == [
+        (bench.id("a"), ("n1", "n2")),
+        (bench.id("b"), ("n2",)),
+    ]
+
+
+def test_what_is_being_stopped_holds_its_nodes_and_cannot_be_preempted() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")))
+    bench.runs("a", "n1")
+    assert [r.demand.preemptible for r in shown(bench).running] == [True]
+    bench.turn(StopWork(bench.id("a")))
+    assert [r.demand.preemptible for r in shown(bench).running] == [False]
+
+
+def test_an_elastic_gang_that_runs_is_shown_with_the_size_it_has() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a", 4, min_bundles=1)))
+    bench.runs("a", "n1", "n2")
+    (running,) = shown(bench).running
+    assert (len(running.demand.bundles), running.demand.min_bundles) == (2, 2)
+
+
+def test_nodes_that_are_down_are_left_out_and_draining_ones_are_shown() -> None:
+    bench = Bench([node("n1"), node("n2"), node("n3", state=NodeState.DRAINING)])
+    bench.turn()
+    bench.nodes.pop(0)
+    bench.turn()
+    assert [(n.id, n.state.value) for n in shown(bench).nodes] == [("n2", "ready"), ("n3", "draining")]
+
+
+def test_use_by_others_is_shown() -> None:
+    bench = Bench()
+    bench.foreign["n2"] = Resources.parse({"CPU": 1})
+    assert shown(bench).foreign == {"n2": Resources.parse({"CPU": 1})}
+
+
+def test_nothing_is_asked_where_nothing_waits() -> None:
+    bench = Bench()
+    assert bench.turn().ask is None
+    bench.turn(submit(want("a")))
+    bench.runs("a", "n1")
+    assert bench.last.ask is None
+
+
+def test_the_question_is_the_same_while_only_time_and_progress_go_on() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")), submit(want("b", cpu=99)))
+    bench.runs("a", "n1")
+    before = question(shown(bench))
+    bench.sees("a", checkpoint="c/1", step=1)
+    bench.turn(after_s=100.0)
+    assert question(shown(bench)) == before
+
+
+def test_the_question_changes_with_all_that_a_plan_depends_on() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")), submit(want("b", cpu=99)))
+    bench.runs("a", "n1")
+    seen = [question(shown(bench))]
+    bench.foreign["n1"] = Resources.parse({"CPU": 1})
+    seen.append(question(shown(bench)))
+    bench.nodes[1] = replace(bench.nodes[1], state=NodeState.DRAINING)
+    bench.turn()
+    seen.append(question(shown(bench)))
+    bench.turn(submit(want("c")))
+    seen.append(question(shown(bench)))
+    bench.sees_end("a", Outcome.SUCCEEDED)
+    bench.turn()
+    seen.append(question(shown(bench)))
+    assert len(set(seen)) == len(seen)
+
+
+def test_every_reason_of_the_planner_has_a_word_for_users() -> None:
+    assert set(REASONS) == set(Reason)
+    assert len(set(REASONS.values())) == len(REASONS)
