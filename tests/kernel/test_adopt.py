@@ -267,6 +267,16 @@ def test_a_beneficiary_that_is_stopped_leaves_its_place_to_others() -> None:
     assert not turn.ask.problem.running
 
 
+def test_a_victim_still_yields_for_those_that_are_left() -> None:
+    bench = queue(want("low", cpu=4))
+    bench.runs("low", "n1")
+    bench.turn(submit(want("urgent", cpu=2, priority=9)), submit(want("other", cpu=2, priority=9)))
+    plan = bench.plan({"urgent": ["n1"], "other": ["n1"]}, preempt={"low": ["other", "urgent"]})
+    bench.turn(StopWork(bench.id("other")))
+    (order,) = of_type(bench.turn(plan=plan).events, PreemptionOrdered)
+    assert order.beneficiaries == (bench.id("urgent"),)
+
+
 def test_a_beneficiary_waits_for_its_victim_though_its_own_node_is_free() -> None:
     bench = queue(want("low", cpu=4))
     bench.turn(ApplyTenants((tenant("team", limit=(("CPU", 4000),)),)))
