@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset
 import ray.data
+from ray.exceptions import RayTaskError
 
 from aios.engines import Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
@@ -20,7 +22,11 @@ from pipelines.roles import name_of
 from pipelines.run import Whereabouts, slice_context
 
 MOST_CLASSES = 1000
+NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Invalid|Exception): \S")
 FEW = 20
+NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool")
+UNFIT = (pa.ArrowInvalid, ValueError, TypeError, KeyError)
+"""What reading and cleaning raise about the user's data; anything else is not the user's."""
 TARGET_OF_SKLEARN = "target"
 
 
@@ -37,7 +43,7 @@ def ingest(spec: IngestSpec, ctx: RunContext) -> Result:
     rows = rows.map_batches(clean, batch_format="pandas", batch_size=None, **options)
     if spec.drop_duplicates:
         rows = rows.repartition(1).map_batches(unique, batch_format="pandas", batch_size=None, **options)
-    rows.write_parquet(str(folder), partition_cols=[SIDE], ray_remote_args=dict(options))
+    _write(rows, folder, options, spec)
     tables = {side: _settle(folder, side, spec) for side in ("train", "test")}
 
     # 2. Measure the train part.
@@ -80,7 +86,7 @@ def _read(spec: IngestSpec, ctx: RunContext, options: Mapping[str, float]) -> ra
     reader = getattr(ray.data, f"read_{format_}")
     try:
         return reader([str(path) for path in paths], **options)
-    except (pa.ArrowInvalid, ValueError) as error:
+    except UNFIT as error:
         raise WorkloadFailed(f"source.path {paths[0]}: not readable as {format_}: {_first_line(error)}") from None
 
 
@@ -111,11 +117,11 @@ def _check_columns(rows: ray.data.Dataset, spec: IngestSpec, target: str) -> Non
     if unknown:
         raise WorkloadFailed(f"drop has {', '.join(map(repr, unknown))}, no column of the source: {have}")
     features = {name: type_ for name, type_ in columns.items() if name != target and name not in spec.drop}
-    text = [name for name, type_ in features.items() if "string" in str(type_) or str(type_) == "object"]
-    if text:
+    others = {name: type_ for name, type_ in features.items() if not str(type_).startswith(NUMBERS)}
+    if others:
         raise WorkloadFailed(
-            f"columns {', '.join(map(repr, text))} hold text: a feature is a number; leave them out with drop: "
-            f"[{', '.join(text)}], or turn them into numbers first"
+            f"columns {', '.join(f'{name!r} ({type_})' for name, type_ in others.items())} are no numbers, as features "
+            f"must be: leave them out with drop: [{', '.join(others)}], or turn them into numbers first"
         )
     if not features:
         raise WorkloadFailed(f"no feature column is left beside the target {target!r}: {have}")
@@ -125,10 +131,20 @@ def _schema(rows: ray.data.Dataset, spec: IngestSpec) -> Any:
     try:
         schema = rows.schema()
     except Exception as error:  # whatever the reader of that format raises about the file's content
-        raise WorkloadFailed(f"source is not readable: {_first_line(error)}", detail=str(error)) from None
+        raise WorkloadFailed(f"source {spec.source.path}: {_first_line(error)}", detail=str(error)) from None
     if schema is None:
         raise WorkloadFailed(f"source {spec.source.path or spec.source.sklearn}: has no rows")
     return schema
+
+
+def _write(rows: ray.data.Dataset, folder: Path, options: Mapping[str, float], spec: IngestSpec) -> None:
+    try:
+        rows.write_parquet(str(folder), partition_cols=[SIDE], ray_remote_args=dict(options))
+    except RayTaskError as error:
+        if not isinstance(error.cause, UNFIT):
+            raise
+        where = spec.source.path or spec.source.sklearn
+        raise WorkloadFailed(f"source {where}: {_first_line(error.cause)}", detail=str(error)) from None
 
 
 def _settle(folder: Path, side: str, spec: IngestSpec) -> pyarrow.dataset.Dataset:
@@ -178,5 +194,7 @@ def task_of(values: Collection[Any]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    """Return the line that names the first error of a chain of tracebacks, else the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if NAMED_ERROR.match(line)]
+    return (named[:1] or lines or [type(error).__name__])[-1]

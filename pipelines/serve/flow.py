@@ -10,9 +10,10 @@ from typing import Any
 
 from ray import serve
 from ray.serve import RunTarget
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
-from aios.engines import Result, RunContext, WorkloadFailed
+from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
 from pipelines.run import Whereabouts, actor_options, on_nodes, quiet
 from pipelines.serve.instance import app_name, delete_earlier, ensure, on_head
@@ -43,8 +44,12 @@ def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
             ctx.reporter.log(f"{url} answers")
             ctx.ready([Artefact("endpoint", spec.name, url, meta=json.dumps(meta))])
             _watch(name, ctx)
+    except RayServeException as error:
+        raise WorkloadFailed(f"the endpoint did not start: {_first_line(str(error))}", detail=str(error)) from None
     finally:
         serve.delete(name)
+    if ctx.preempting():
+        raise Preempted
     return Result(metrics={"replicas": len(ctx.nodes)})
 
 
