@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aios.api.fits import check_fits
-from aios.api.present import demand_text, named, names_of, workload_view
+from aios.api.present import demand_text, names_of, with_names, workload_view
 from aios.api.problems import error_of
 from aios.api.service import Service
 from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected
@@ -162,7 +162,7 @@ def _verdict(state: State, work: NewWork, plan: Plan) -> Verdict:
     elif grant is not None:
         verdict = f"would start now on {', '.join(nodes)}"
     else:
-        verdict = f"would wait: {named(state, waiting.detail) if waiting else 'the planner leaves it for later'}"
+        verdict = f"would wait: {with_names(state, waiting.detail) if waiting else 'the planner leaves it for later'}"
     return Verdict(
         name=work.name,
         kind=work.kind,

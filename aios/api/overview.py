@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aios
-from aios.api.present import demand_text, message_of, named, names_of, next_of, split_error, waited_s
+from aios.api.present import demand_text, message_of, names_of, next_of, split_error, waited_s, with_names
 from aios.kernel.events import PlanAdopted, WorkloadId
 from aios.kernel.queue import added, placed, unmet
 from aios.kernel.state import State, Status, Workload
@@ -124,7 +124,7 @@ def explain_view(state: State, workload: Workload, now_s: float) -> ExplainView:
         reason=workload.reason,
         message=_sentence(state, workload, now_s),
         evidence=tuple(_evidence(state, workload, now_s)),
-        would_run_if=tuple(named(state, text) for text in workload.would_run_if),
+        would_run_if=tuple(with_names(state, text) for text in workload.would_run_if),
         next=_advice(state, workload),
     )
 
@@ -135,7 +135,7 @@ def _sentence(state: State, workload: Workload, now_s: float) -> str:
     if attempt is not None and workload.status is not Status.STOPPING:
         where = ", ".join(dict.fromkeys(names_of(state, attempt.nodes)))
         verb = "starts" if workload.status is Status.STARTING else "runs"
-        return f"{verb} on {where}: {named(state, attempt.why) or f'plan {attempt.plan_id}'}"
+        return f"{verb} on {where}: {with_names(state, attempt.why) or f'plan {attempt.plan_id}'}"
     if workload.status is Status.FAILED and workload.attempt is not None:
         return split_error(workload.attempt.error)[0] or message
     return message or f"is {workload.status.value}"

@@ -55,7 +55,7 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
         reason=workload.reason,
         message=message_of(state, workload, now_s),
         next=next_of(workload, url),
-        would_run_if=tuple(named(state, text) for text in workload.would_run_if),
+        would_run_if=tuple(with_names(state, text) for text in workload.would_run_if),
         pipeline=work.pipeline,
         needs=tuple(work.needs),
         service=work.service,
@@ -95,7 +95,7 @@ def attempt_view(state: State, attempt: Attempt) -> AttemptView:
         detail=detail,
         metrics=_object(attempt.metrics),
         resumed_step=attempt.resumed_step,
-        why=named(state, attempt.why),
+        why=with_names(state, attempt.why),
         plan_id=attempt.plan_id,
         preempted_for=tuple(attempt.preempted_for),
         preempt_cause=attempt.preempt_cause,
@@ -120,10 +120,10 @@ def message_of(state: State, workload: Workload, now_s: float) -> str:
         return f"waits for {known or ', '.join(needs)}"
     if workload.status is Status.FAILED:
         return split_error(workload.message)[0]
-    return named(state, workload.message)
+    return with_names(state, workload.message)
 
 
-def named(state: State, text: str) -> str:
+def with_names(state: State, text: str) -> str:
     """Return a text with nodes by the names that people know; only long ids are looked for, a short one is a word."""
     for id, name in state.node_names.items():
         if name and len(id) > _SHORT and id in text:
