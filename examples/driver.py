@@ -10,7 +10,9 @@ import aios
 
 iris = (
     aios.Pipeline("iris", tenant="default")
-    .stage(kind="ingest", source={"sklearn": "iris"}, split={"test": 0.3, "seed": 1}, outputs={"data": "dataset://iris"})
+    .stage(
+        kind="ingest", source={"sklearn": "iris"}, split={"test": 0.3, "seed": 1}, outputs={"data": "dataset://iris"}
+    )
     .stage(
         kind="train",
         inputs={"data": "dataset://iris"},

@@ -1,4 +1,4 @@
-"""``python -m examples.demo``: start an embedded cluster, tell the story on it, write ``build/demo/report.json``."""
+"""``python -m examples.demo [FOLDER]``: start an embedded cluster, tell the story, write ``FOLDER/report.json``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-OUT = Path("build/demo")
+OUT = "build/demo"
 
 
-def main() -> int:
-    home = OUT.absolute() / "home"
+def main(folder: str = OUT) -> int:
+    out = Path(folder)
+    home = out.absolute() / "home"
     os.environ["AIOS_HOME"] = str(home)
     for name in ("AIOS_ADDRESS", "AIOS_STORAGE", "AIOS_STORE_URL", "AIOS_TOKEN", "RAY_ADDRESS"):
         os.environ.pop(name, None)
@@ -45,17 +46,17 @@ def main() -> int:
         show.close()
         aios_main.down(settings, echo=lambda line: None)
     report.seconds = time.monotonic() - begun_s
-    report.write(OUT / "report.json")
+    report.write(out / "report.json")
     problems = report.find_problems()
     print("\n" + text(report) + "\n")
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}", file=sys.stderr)
     if not problems:
         print(f"Everything ended as it should, each worker on the node that the plan gave it ({report.seconds:.0f} s).")
-    print(f"The same as JSON: {OUT}/report.json. Events, logs and spans of this run: {OUT}/home")
+    print(f"The same as JSON: {out}/report.json. Events, logs and spans of this run: {out}/home")
     print("next: source .venv/bin/activate && aios up && aios run examples/demo/vision.yaml")
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))

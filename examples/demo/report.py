@@ -244,6 +244,10 @@ def text(report: Report) -> str:
             [[a.endpoint, a.model, a.predicted, a.label, "yes" if a.right else "NO", a.url] for a in report.answers],
         ),
     ]
+    parts.append(
+        f"{report.plan['plans']} plans by {', '.join(report.plan['planners'])}; "
+        f"largest gap between a plan and its proven bound: {report.plan['largest_gap']:.1%}."
+    )
     if report.resumed.get("from_step"):
         parts.append(
             f"{report.resumed['workload']} was displaced by {report.resumed['by']}, saved its progress, "

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from aios.client import Client
-from aios.views import EventView, WorkloadView
+from aios.views import EventView, PlanView, WorkloadView
 from examples.demo.report import Answer, Report, row_of, shares
 from examples.demo.screen import Screen
 
@@ -125,11 +125,7 @@ class Story:
             },
             answers=answers,
             resumed=_resumed(views[DISPLACED], events),
-            plan={
-                "plans": plan.plan_id,
-                "planners": sorted({event.data["planner"] for event in events if event.type == "PlanAdopted"}),
-                "last": {"planner": plan.planner, "status": plan.status, "gap": plan.gap, "terms": plan.terms},
-            },
+            plan=_plans(plan, events),
             problems=[] if self._waited(events) else ["nothing had to wait for room"],
         )
 
@@ -142,6 +138,18 @@ class Story:
     def _waited(self, events: list[EventView]) -> bool:
         """Return whether some workload had to wait for others to leave, and not only for its inputs."""
         return any(event.type == "Waits" and event.data["reason"] != "DependencyPending" for event in events)
+
+
+def _plans(last: PlanView, events: list[EventView]) -> dict[str, Any]:
+    """Return how the plans were reached and how good they are proven to be."""
+    adopted = [event.data for event in events if event.type == "PlanAdopted"]
+    return {
+        "plans": len(adopted),
+        "planners": sorted({plan["planner"] for plan in adopted}),
+        "largest_gap": max((plan["gap"] for plan in adopted), default=0.0),
+        "slowest_s": max((plan["wall_s"] for plan in adopted), default=0.0),
+        "last_terms": last.terms,
+    }
 
 
 def _gpus(work: dict[str, Any]) -> float:
