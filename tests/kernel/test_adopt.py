@@ -177,9 +177,10 @@ def test_a_resumed_attempt_is_launched_from_its_checkpoint() -> None:
 
 def test_a_third_one_cannot_take_the_place_that_is_kept() -> None:
     bench = crowded()
-    bench.turn(submit(want("thief", cpu=2)))
-    bench.turn(plan=bench.plan({"thief": ["n1"]}))
+    bench.turn(submit(want("thief", cpu=2)), submit(want("honest", cpu=2)))
+    bench.turn(plan=bench.plan({"thief": ["n1"], "honest": ["n2"]}))
     assert bench["thief"].status is Status.QUEUED
+    assert bench["honest"].status is Status.STARTING
     bench.sees_end("low", Outcome.PREEMPTED)
     bench.turn(plan=bench.plan({"thief": ["n1"]}))
     assert bench["thief"].status is Status.QUEUED
