@@ -71,12 +71,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _one_cpu() -> dict[str, int | float | str]:
+    return {"CPU": 1}
+
+
 class WorkersSpec(Strict):
     """A gang of equal workers; all or nothing unless ``min_workers`` is below ``num_workers``."""
 
     num_workers: Count = 1
     min_workers: Count | None = None
-    resources_per_worker: Amounts = Field(default_factory=lambda: {"CPU": 1})
+    resources_per_worker: Amounts = Field(default_factory=_one_cpu)
     label_selector: LabelSelector = Field(default_factory=dict)
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
 
