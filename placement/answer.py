@@ -52,7 +52,7 @@ def answer_text(scenario: Scenario, plan: Plan) -> str:
             parts.append(_table(title, rows))
     stats = plan.stats
     parts.append(
-        f"{stats.planner}: {stats.status}, objective {stats.objective:g}, bound {stats.bound:g}, "
+        f"{stats.planner}: {stats.status}, objective {stats.objective:.9g}, bound {stats.bound:.9g}, "
         f"gap {stats.gap:.2%}, {stats.wall_s:.2f} s"
     )
     parts.extend(f"passed over: {rung}" for rung in stats.fallbacks)
