@@ -21,7 +21,7 @@ from placement.planners.order import Step, next_step
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector
 
-MOST_CLAIMS = 12
+MOST_CLAIMS = 8
 """Blocked demands that keep a claim; those behind them wait without one, so that a long queue stays cheap."""
 
 
@@ -191,6 +191,7 @@ class _Admission:
 
     def _adopt(self, step: Step, fit: Fit) -> None:
         demand = step.demand
+        before = {node: dict(self.state.rooms[node].free) for victim, _ in fit.victims for node in victim.running.nodes}
         _apply(self.state, demand, fit)
         for victim, cause in fit.victims:
             self.outcome.displaced.append((victim.id, cause, demand.id))
@@ -201,24 +202,41 @@ class _Admission:
         if len(self._held(demand)) < len(demand.bundles):
             self.growing[demand.id] = demand
         if fit.victims:
-            self._reconsider()
+            self._reconsider(fit, before)
         else:
             self._renew_late_claims()
 
-    def _reconsider(self) -> None:
-        """Victims may have left more than was needed: whoever was blocked is asked again."""
-        for demand_id in self.outcome.blocked:
+    def _reconsider(self, fit: Fit, before: Mapping[NodeId, Vector]) -> None:
+        """Victims may have left more than was needed: whom it may help of those blocked is asked again.
+
+        That is who belongs to a victim's side of the tree, and who has a bundle for which room was left.
+        """
+        rooms = self.state.rooms
+        roomier = [
+            rooms[node]
+            for node, free in before.items()
+            if any(amount > free.get(name, 0) for name, amount in rooms[node].free.items())
+        ]
+        sides = {self.tree.paths[victim.tenant][-1] for victim, _ in fit.victims}
+        for demand_id in list(self.outcome.blocked):
             step = self.starts[demand_id]
-            insort(self.queues[step.demand.tenant], step, key=lambda s: s.rank)
-        self.outcome.blocked.clear()
+            kinds = shape(step.demand.bundles[: step.demand.min_bundles])
+            if self.tree.paths[step.demand.tenant][-1] in sides or any(
+                room.open and room.fits(resources) and selector.accepts(room.node)
+                for room in roomier
+                for resources, selector, _ in kinds
+            ):
+                insort(self.queues[step.demand.tenant], step, key=lambda s: s.rank)
+                del self.outcome.blocked[demand_id]
         self.hopeless.clear()
-        self.late.clear()
+        self.late = set(self.outcome.blocked)
+        self._renew_late_claims()
 
     def _renew_late_claims(self) -> None:
-        """Work out anew the claims that a guarantee has pushed back."""
+        """Work out anew the claims that others have pushed back."""
         for demand_id in self.late:
             claim = self.outcome.blocked[demand_id]
-            if claim is not None:
+            if claim is not None and claims.startable(claims.moment(self.state, claim), claim.demand) is None:
                 self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand, claim.passed)
         self.late.clear()
 

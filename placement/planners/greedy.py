@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from placement.model import Cause, Demand, NodeId, Plan, Problem
+from placement.model import Cause, Demand, DemandId, NodeId, Plan, Problem
 from placement.planners import rules
 from placement.planners.admission import Fit, admit
 from placement.planners.base import Budget
@@ -14,8 +14,8 @@ from placement.planners.proposal import plan_from
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector, add
 
-MOST_NODES_TRIED = 64
-MOST_SINGLES_TRIED = 200
+MOST_NODES_TRIED = 48
+MOST_SINGLES_TRIED = 100
 
 
 class Greedy:
@@ -81,16 +81,30 @@ class VictimSearch:
                 yield self._gather(near)
 
     def _gather(self, candidates: Sequence[Victim]) -> list[Victim] | None:
-        """Add victims, best first, until the newcomer fits; then put back whom it does not need."""
-        chosen: list[Victim] = []
+        """Add victims, best first, until the newcomer fits; then put back whom it does not need.
+
+        The trials get further apart as the victims get more, for what is too much is put back anyway.
+        """
+        chosen: dict[DemandId, Victim] = {}
+        going, next_trial, n_added = rules.Going(self.state, self.demand), 1, 0
         for victim in candidates:
-            trial = [v for v in chosen if v.id != victim.id] + [victim]
-            if rules.going_order(self.state, self.demand, trial) is None:
+            if victim.id in chosen:
+                going = rules.Going(self.state, self.demand)
+                for other in chosen.values():
+                    if other.id != victim.id:
+                        going.leave(other)
+            if not going.may(victim):
+                if victim.id in chosen:
+                    going.leave(chosen[victim.id])
                 continue
-            chosen = trial
-            if self._works(chosen):
-                return self._spared(chosen)
-        return None
+            going.leave(victim)
+            chosen[victim.id] = victim
+            n_added += 1
+            if n_added >= next_trial:
+                next_trial = max(n_added + 1, n_added * 5 // 4)
+                if self._works(list(chosen.values())):
+                    return self._spared(list(chosen.values()))
+        return self._spared(list(chosen.values())) if chosen and self._works(list(chosen.values())) else None
 
     def _spared(self, chosen: list[Victim]) -> list[Victim]:
         """Return the set without those who can stay, the worst to lose tried first; shrunk as little as will do."""

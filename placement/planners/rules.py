@@ -87,40 +87,49 @@ def _cause(
     return None
 
 
+class Going:
+    """Victims of one newcomer going one after the other, each while its tenants are above their quota."""
+
+    def __init__(self, state: State, newcomer: Demand) -> None:
+        self.state, self.newcomer = state, newcomer
+        self.use: dict[TenantId, Vector] = {}
+
+    def may(self, victim: Victim) -> bool:
+        """Return whether the victim may go next; those of the newcomer's own tenant go by another rule."""
+        if victim.tenant == self.newcomer.tenant:
+            return True
+        tree, use = self.state.tree, self.state.use
+        _, side = tree.apart(self.newcomer.tenant, victim.tenant)
+        return all(tree.above(node, self.use.get(node, use[node]), victim.released) for node in side)
+
+    def leave(self, victim: Victim) -> None:
+        for node in self.state.tree.paths[victim.tenant]:
+            add(self.use.setdefault(node, dict(self.state.use[node])), victim.released, -1)
+
+
 def going_order(state: State, newcomer: Demand, victims: Sequence[Victim]) -> tuple[Victim, ...] | None:
     """Return an order in which each victim's tenant is above its quota when that victim goes, or None.
 
-    Victims of the newcomer's own tenant go by another rule, and go first.
+    Victims of the newcomer's own tenant go first.
     """
     own = [victim for victim in victims if victim.tenant == newcomer.tenant]
     others = [victim for victim in victims if victim.tenant != newcomer.tenant]
     others.sort(key=lambda v: (sum(v.released.values()), v.id))
-    if _goes(state, newcomer, own, others):
-        return tuple(own + others)
+    if _goes(state, newcomer, (*own, *others)):
+        return (*own, *others)
     if len(others) <= 5:
         for order in permutations(others):
-            if _goes(state, newcomer, own, order):
+            if _goes(state, newcomer, (*own, *order)):
                 return (*own, *order)
     return None
 
 
-def _goes(state: State, newcomer: Demand, own: Sequence[Victim], others: Sequence[Victim]) -> bool:
-    if not others:
-        return True
-    tree = state.tree
-    use: dict[TenantId, Vector] = {}
-
-    def leave(victim: Victim) -> None:
-        for node in tree.paths[victim.tenant]:
-            add(use.setdefault(node, dict(state.use[node])), victim.released, -1)
-
-    for victim in own:
-        leave(victim)
-    for victim in others:
-        _, side = tree.apart(newcomer.tenant, victim.tenant)
-        if not all(tree.above(node, use.get(node, state.use[node]), victim.released) for node in side):
+def _goes(state: State, newcomer: Demand, order: Sequence[Victim]) -> bool:
+    going = Going(state, newcomer)
+    for victim in order:
+        if not going.may(victim):
             return False
-        leave(victim)
+        going.leave(victim)
     return True
 
 

@@ -123,6 +123,14 @@ class Victim:
 
     running: Running
     keep: int = 0
+    released: Vector = field(init=False, compare=False, repr=False)
+    """The amounts that it gives up."""
+
+    def __post_init__(self) -> None:
+        released: Vector = {}
+        for _, bundle in self.parts:
+            add(released, bundle.resources)
+        object.__setattr__(self, "released", released)
 
     def __hash__(self) -> int:
         return hash((self.running.demand.id, self.keep))
@@ -139,13 +147,6 @@ class Victim:
     def parts(self) -> tuple[tuple[NodeId, Bundle], ...]:
         """Return the bundles that go, with their nodes."""
         return tuple(zip(self.running.nodes, self.running.demand.bundles, strict=False))[self.keep :]
-
-    @property
-    def released(self) -> Vector:
-        out: Vector = {}
-        for _, bundle in self.parts:
-            add(out, bundle.resources)
-        return out
 
 
 class State:

@@ -47,6 +47,7 @@ class Tree:
             self.children.setdefault(tenant.id, [])
             self.children.setdefault(self.parent(tenant.id), []).append(tenant.id)
         self.paths: dict[TenantId, tuple[TenantId, ...]] = {t: self._path(t) for t in self.tenants}
+        self._apart: dict[tuple[TenantId, TenantId], tuple[tuple[TenantId, ...], tuple[TenantId, ...]]] = {}
         self.capacity: Vector = {}
         for node in problem.nodes:
             if node.state is not NodeState.DOWN:
@@ -89,9 +90,13 @@ class Tree:
 
     def apart(self, one: TenantId, other: TenantId) -> tuple[tuple[TenantId, ...], tuple[TenantId, ...]]:
         """Return both paths up to, not including, the first common ancestor (empty for one and the same tenant)."""
-        a, b = self.paths[one], self.paths[other]
-        common = set(a) & set(b)
-        return tuple(t for t in a if t not in common), tuple(t for t in b if t not in common)
+        known = self._apart.get((one, other))
+        if known is None:
+            a, b = self.paths[one], self.paths[other]
+            common = set(a) & set(b)
+            known = tuple(t for t in a if t not in common), tuple(t for t in b if t not in common)
+            self._apart[one, other] = known
+        return known
 
     def within(self, tenant: TenantId, use: Mapping[str, int], of: Iterable[str]) -> bool:
         """Return whether ``use`` is within the tenant's guarantee in the governed resources among ``of``."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from placement.model import MILLI, Demand, NodeId, Resources, Selector
 from placement.planners.state import GPU, Room, Victim
+from placement.planners.tree import Vector, add
 
 LARGEST_AMOUNT = 2**40
 """Amounts above this many units are rounded, against the newcomer, so that sums stay exact in the solver."""
@@ -51,21 +52,34 @@ class Batch:
     gangs: tuple[Gang, ...]
     victims: tuple[Victim, ...]
     rooms: Mapping[NodeId, Room]
+    _most: dict[NodeId, Vector] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _hosts: dict[object, list[NodeId]] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._most.update((name, dict(room.free)) for name, room in self.rooms.items())
+        for victim in self.victims:
+            for node, bundle in victim.parts:
+                if node in self._most:
+                    add(self._most[node], bundle.resources)
 
     def hosts(self, kind: Kind) -> list[NodeId]:
         """Return the nodes on which one bundle of this kind could stand if every victim there yielded."""
-        gpu = kind.resources.get(GPU)
+        like = (kind.resources, kind.selector)
+        if like not in self._hosts:
+            self._hosts[like] = [
+                name for name, room in self.rooms.items() if room.open and self._could_host(kind, name, room)
+            ]
+        return self._hosts[like]
+
+    def _could_host(self, kind: Kind, name: NodeId, room: Room) -> bool:
+        gpu, most = kind.resources.get(GPU), self._most[name]
         if gpu > MILLI and gpu % MILLI:
-            return []
-        return [
-            name
-            for name, room in self.rooms.items()
-            if room.open and kind.resources.fits_in(room.node.resources) and kind.selector.accepts(room.node)
-        ]
+            return False
+        return all(a <= most.get(n, 0) for n, a in kind.resources.items()) and kind.selector.accepts(room.node)
 
     def size(self) -> int:
         """Return about how many variables the programme will have."""
-        return sum(len(gang.kinds) for gang in self.gangs) * len(self.rooms) + len(self.victims)
+        return sum(len(self.hosts(kind)) for gang in self.gangs for kind in gang.kinds) + len(self.victims)
 
 
 class Units:

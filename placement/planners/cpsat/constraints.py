@@ -27,6 +27,7 @@ class Programme:
         self.chosen: dict[DemandId, list[Bool]] = {}
         self.units = Units(amounts_of(batch))
         self.vars = variables(self.model, batch)
+        self.asks, self.leaves = self._asks(), self._leaves()
         self.add_constraints()
 
     def add_constraints(self) -> None:
@@ -77,7 +78,7 @@ class Programme:
 
     def nodes_give_what_they_have(self) -> None:
         """No resource of a node is given twice; what victims leave is there to take."""
-        asks, leaves = self._asks(), self._leaves()
+        asks, leaves = self.asks, self.leaves
         for node, room in self.batch.rooms.items():
             for resource in sorted({name for name, _, _ in asks.get(node, ())}):
                 taken = [amount * var for name, amount, var in asks[node] if name == resource]
@@ -107,19 +108,19 @@ class Programme:
         """On nodes where GPUs are shared, every part stands on one device and whole ones take whole devices."""
         parts = self._gpu_parts()
         for node, room in self.batch.rooms.items():
-            leaving = [e for e in self._leaves().get(node, ()) if e[0] == GPU and e[1] % MILLI]
+            leaving = [e for e in self.leaves.get(node, ()) if e[0] == GPU and e[1] % MILLI]
             if not parts.get(node) and not (room.fractions and self._whole(node)):
                 continue
             self._devices(node, room, parts.get(node, []), leaving)
 
     def _gpu_parts(self) -> dict[NodeId, list[tuple[int, cp_model.IntVar]]]:
         out: dict[NodeId, list[tuple[int, cp_model.IntVar]]] = {}
-        for node, asks in self._asks().items():
+        for node, asks in self.asks.items():
             out[node] = [(amount, var) for name, amount, var in asks if name == GPU and amount % MILLI]
         return out
 
     def _whole(self, node: NodeId) -> list[tuple[int, cp_model.IntVar]]:
-        return [(a, var) for name, a, var in self._asks().get(node, ()) if name == GPU and not a % MILLI]
+        return [(a, var) for name, a, var in self.asks.get(node, ()) if name == GPU and not a % MILLI]
 
     def _devices(
         self, node: NodeId, room: Room, parts: list[tuple[int, cp_model.IntVar]], leaving: list[tuple[str, int, Bool]]
@@ -147,7 +148,7 @@ class Programme:
         old_whole = room.gpu - room.free.get(GPU, 0) - sum(room.fractions)
         whole = sum(amount * var for amount, var in self._whole(node))
         freed = sum(
-            amount * var for name, amount, var in self._leaves().get(node, ()) if name == GPU and not amount % MILLI
+            amount * var for name, amount, var in self.leaves.get(node, ()) if name == GPU and not amount % MILLI
         )
         parted = sum(var * size for var, size in zip(shared, devices, strict=True))
         self.model.add(whole + old_whole - freed + parted <= room.gpu)

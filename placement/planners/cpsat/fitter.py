@@ -25,6 +25,9 @@ MOST_VARIABLES = 20_000
 MOST_REFUSALS = 20
 """How often an answer that breaks a rule which the programme only approximates is forbidden and asked for again."""
 
+BUILD_S = 1e-5
+"""Deterministic seconds charged per variable of a programme that is built."""
+
 SOLVED = (cp_model.OPTIMAL, cp_model.FEASIBLE)
 
 
@@ -42,13 +45,19 @@ class Meter:
     def spent(self) -> bool:
         return self.deterministic_s >= self.budget.deterministic_s or self.wall_s >= self.budget.wall_s
 
-    def solve(self, model: cp_model.CpModel, share: float = 1.0) -> tuple[int, cp_model.CpSolver]:
-        """Solve with at most a share of what is left."""
+    def built(self, n_variables: int) -> None:
+        """Count the building of a programme, which takes longer than many a solve."""
+        self.deterministic_s += BUILD_S * n_variables
+
+    def solve(
+        self, model: cp_model.CpModel, share: float = 1.0, gap: float = 0.0
+    ) -> tuple[int, cp_model.CpSolver]:
+        """Solve with at most a share of what is left, until the relative gap is no larger than ``gap``."""
         solver = cp_model.CpSolver()
         parameters = solver.parameters
         parameters.num_workers, parameters.random_seed = self.budget.workers, self.budget.seed
-        parameters.linearization_level = 2
         parameters.max_deterministic_time = max(1e-3, share * (self.budget.deterministic_s - self.deterministic_s))
+        parameters.relative_gap_limit = gap
         parameters.max_time_in_seconds = max(1e-2, self.budget.wall_s - self.wall_s)
         status = solver.solve(model)
         self.deterministic_s += solver.response_proto.deterministic_time
@@ -108,6 +117,7 @@ class ExactFitter:
         refused: list[list[tuple[DemandId, int, bool]]] = []
         while len(refused) < MOST_REFUSALS:
             programme = Programme(state, batch, (demand, more))
+            self.meter.built(batch.size())
             for choice in refused:
                 _forbid(programme, choice)
             solver = self._least_harm(programme, rules.preference(state, demand, batch.victims))

@@ -22,6 +22,10 @@ from placement.score import score
 from placement.weights import LOCALITY
 
 
+GOOD_ENOUGH = 1e-4
+"""Relative gap at which places and the bound are not improved further."""
+
+
 class CpSat:
     """Each decision of the laws is proved; what the laws leave open is optimised for the whole cluster at once."""
 
@@ -50,7 +54,7 @@ def with_best_places(problem: Problem, outcome: Outcome, plan: Plan, meter: Mete
     aim = objective.performance(programme) + objective.locality(programme) + objective.fragmentation(programme)
     programme.model.maximize(aim)
     _hint(programme, {name: at for name, (_, at) in outcome.state.granted.items()})
-    status, solver = meter.solve(programme.model, 0.5)
+    status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
     if status not in SOLVED:
         return None
     nodes = placements(programme, solver)
@@ -105,7 +109,7 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     programme = Programme(state, batch)
     aim = objective.admitted(programme, len(problem.pending)) + objective.performance(programme)
     programme.model.maximize(aim + objective.harm(programme))
-    status, solver = meter.solve(programme.model)
+    status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
     if status not in (*SOLVED, cp_model.UNKNOWN):
         return most
     proven: float = solver.best_objective_bound / objective.SCALE
