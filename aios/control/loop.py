@@ -21,7 +21,7 @@ from aios.kernel.events import EpochStarted, Event, WorkloadId
 from aios.kernel.evolve import evolve
 from aios.kernel.invariants import violations as state_violations
 from aios.kernel.ports import Asked, Executor, Log, Observed, Refused, Reply, Request, StaleEpoch
-from aios.kernel.queue import Question
+from aios.kernel.queue import Proposed, Question
 from aios.kernel.state import State
 from aios.kernel.step import POLICY, Turn, step
 from placement.check import violations
@@ -29,6 +29,7 @@ from placement.model import Policy
 
 POLL_S = 1.0
 RETRY_PLANNER_S = 5.0
+LONGEST_PATIENCE_S = 3600.0
 LONGEST_TROUBLE_S = 30.0
 
 Listener = Callable[[Sequence[Event], State], None]
@@ -66,7 +67,7 @@ class Loop:
         self._sequence = 0
         self._asked: Question | None = None
         self._retry_s: float | None = None
-        self._trouble_s = 0.0
+        self._trouble_s = self._patience_s = 0.0
         self._stopped = threading.Event()
 
     @property
@@ -154,8 +155,8 @@ class Loop:
         # 5. Act.
         self._act(turn)
         # 6. Ask.
-        if proposed is not None and proposed.failed:
-            self._asked, self._retry_s = None, now_s + RETRY_PLANNER_S
+        if proposed is not None:
+            self._weigh(turn, proposed, now_s)
         self._ask(turn, now_s)
         return turn
 
@@ -229,12 +230,22 @@ class Loop:
             _log.exception("apply_failed", actions=len(turn.actions))
             self._in_trouble()
 
+    def _weigh(self, turn: Turn, proposed: Proposed, now_s: float) -> None:
+        """Where the planner failed, or its plan could not be used, ask the same again later, and later each time."""
+        unused = turn.ask is not None and not turn.settled and turn.ask.question == proposed.ask.question
+        if proposed.failed or unused:
+            self._patience_s = min(max(RETRY_PLANNER_S, 2 * self._patience_s), LONGEST_PATIENCE_S)
+            self._retry_s = now_s + self._patience_s
+        else:
+            self._patience_s, self._retry_s = 0.0, None
+
     def _ask(self, turn: Turn, now_s: float) -> None:
-        if self._retry_s is not None and now_s < self._retry_s:
-            return
-        self._retry_s = None
+        """Ask what was not asked yet, or is due to be asked again."""
         question = None if turn.ask is None else turn.ask.question
-        if turn.ask is not None and not turn.settled and question != self._asked:
+        again = self._retry_s is not None and now_s >= self._retry_s
+        if again or turn.ask is None:
+            self._retry_s = None
+        if turn.ask is not None and not turn.settled and (again or question != self._asked):
             self._planning.ask(turn.ask, now_s)
         self._asked = question
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import pairwise
 
 import pytest
 
@@ -18,7 +19,7 @@ from aios.kernel.ports import Accepted, ApplyTenants, Observed, Refused, Reply
 from aios.kernel.state import State, Status
 from aios.simulate import run_until_quiet
 from aios.store.memory import MemoryLog
-from placement.model import Plan, Problem
+from placement.model import Grant, NodeId, Plan, Problem
 from placement.planners.base import Budget
 from tests.support.bench import of_type
 from tests.support.building import node, submit, tenant, want
@@ -196,6 +197,39 @@ def test_a_planner_that_breaks_is_on_record_and_asked_again() -> None:
     assert [plan.status for plan in plans] == ["crashed", "crashed", "greedy"]
     assert "MemoryError: no memory" in plans[0].fallbacks[0]
     assert status(loop, "a") is Status.SUCCEEDED
+
+
+def test_a_plan_that_cannot_be_used_is_asked_for_again_later() -> None:
+    calls: list[float] = []
+
+    def overfills_at_first(problem: Problem, budget: Budget) -> Plan:
+        calls.append(problem.now_s)
+        if len(calls) <= 3:
+            return Plan(tuple(Grant(demand.id, (NodeId("n9"),)) for demand in problem.pending))
+        return first_fit(problem, budget)
+
+    loop, cluster, _ = plane(overfills_at_first)
+    loop.submit(submit(want("a")))
+    run_until_quiet(loop, cluster)
+    assert [after - before for before, after in pairwise(calls)] == [5.0, 10.0, 20.0]
+    assert status(loop, "a") is Status.SUCCEEDED
+
+
+def test_a_new_question_does_not_wait_for_an_old_one_that_failed() -> None:
+    def fails_for_one(problem: Problem, budget: Budget) -> Plan:
+        if len(problem.pending) == 1:
+            raise MemoryError("no memory")
+        return first_fit(problem, budget)
+
+    loop, cluster, _ = plane(fails_for_one)
+    loop.submit(submit(want("a")))
+    for _ in range(3):
+        loop.turn()
+    loop.submit(submit(want("b")))
+    for _ in range(2):
+        loop.turn()
+    assert (status(loop, "a"), status(loop, "b")) == (Status.STARTING, Status.STARTING)
+    assert cluster.now_s() == 0.0
 
 
 def test_the_same_question_is_not_asked_twice() -> None:
