@@ -75,7 +75,7 @@ def _finite(text: str) -> float:
 
 
 def _bounded(text: str) -> int:
-    if len(text) > 19:
+    if len(text.lstrip("-")) > 19:
         raise InvalidSpec("a whole number has more than 19 digits", hint="send smaller numbers")
     return int(text)
 
