@@ -16,6 +16,7 @@ Loc = tuple[str | int, ...]
 _DEEPEST = 32
 _MOST_VALUES = 200_000
 _LARGEST_BYTES = 8 * 2**20
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _POWER = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,2}")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
@@ -124,6 +125,8 @@ class _Reader:
             self._fail(node, loc[:3], f"nested deeper than {_DEEPEST} levels")
         if self._n_values > _MOST_VALUES:
             self._fail(node, loc[:3], f"more than {_MOST_VALUES} values")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            self._fail(node, loc, f"tag {node.tag[:60]} is not used here; write a plain list or mapping")
         if isinstance(node, yaml.MappingNode):
             return {key: self._value(value, (*loc, key)) for key, value in self._pairs(node, loc)}
         if isinstance(node, yaml.SequenceNode):
