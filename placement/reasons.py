@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from placement.model import Demand, DemandId, Node, NodeState, Reason, Selector, format_amount
+from placement.model.resources import MILLI
 from placement.planners.state import Room
 from placement.planners.tree import add
 from placement.situation import Limit, Situation, amounts, idle, needs
@@ -86,6 +87,8 @@ def _unsatisfiable_sentence(now: Situation, demand: Demand) -> str:
         return f"{_wants(demand)}; the whole cluster has {amounts(have, short)}"
     for bundle in dict.fromkeys(demand.bundles[: demand.min_bundles]):
         if not any(room.how_many(bundle.resources, 1) for room in now.empty):
+            if bundle.resources.get("GPU") > MILLI and bundle.resources.get("GPU") % MILLI:
+                return f"a bundle needs {bundle.resources}; a part of a GPU must fit one device: ask for whole GPUs above 1"
             names = list(bundle.resources)
             most = {name: max(room.free.get(name, 0) for room in now.empty) for name in names}
             return f"a bundle needs {bundle.resources}; no node holds it (the most on one node: {amounts(most, names)})"

@@ -53,6 +53,11 @@ REASONS = {
         Reason.UNSATISFIABLE,
         "no node holds it (the most on one node: 4 GPU)",
     ),
+    "one and a half devices": (
+        _one(TWO, "[{resources: {GPU: 1.5}}]"),
+        Reason.UNSATISFIABLE,
+        "a part of a GPU must fit one device",
+    ),
     "a resource that nobody has": (
         _one(TWO, "[{resources: {TPU: 1}}]"),
         Reason.UNSATISFIABLE,

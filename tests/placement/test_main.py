@@ -12,6 +12,8 @@ import pytest
 from placement.__main__ import PLANNERS, main
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "scenarios"
+OURS = sorted([*SCENARIOS.glob("*.yaml"), *EXAMPLES.glob("*.yaml")])
 URGENT = SCENARIOS / "urgent-work-displaces-training.yaml"
 
 
@@ -22,7 +24,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_every_planner_answers_as_the_scenario_expects(
     path: Path, planner: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
