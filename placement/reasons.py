@@ -88,7 +88,8 @@ def _unsatisfiable_sentence(now: Situation, demand: Demand) -> str:
     for bundle in dict.fromkeys(demand.bundles[: demand.min_bundles]):
         if not any(room.how_many(bundle.resources, 1) for room in now.empty):
             if bundle.resources.get("GPU") > MILLI and bundle.resources.get("GPU") % MILLI:
-                return f"a bundle needs {bundle.resources}; a part of a GPU must fit one device: ask for whole GPUs above 1"
+                hint = "a fraction of a GPU must fit one device: above 1 ask for whole ones"
+                return f"a bundle needs {bundle.resources}; {hint}"
             names = list(bundle.resources)
             most = {name: max(room.free.get(name, 0) for room in now.empty) for name in names}
             return f"a bundle needs {bundle.resources}; no node holds it (the most on one node: {amounts(most, names)})"

@@ -56,7 +56,7 @@ REASONS = {
     "one and a half devices": (
         _one(TWO, "[{resources: {GPU: 1.5}}]"),
         Reason.UNSATISFIABLE,
-        "a part of a GPU must fit one device",
+        "a fraction of a GPU must fit one device",
     ),
     "a resource that nobody has": (
         _one(TWO, "[{resources: {TPU: 1}}]"),
