@@ -126,9 +126,7 @@ class Client:
         self, *, all: bool = False, tenant: str = "", status: str = "", pipeline: str = ""
     ) -> tuple[WorkloadView, ...]:
         """Return the workloads that are not over, or ``all`` of them, or those with a status (several with commas)."""
-        found = self._wire.get(
-            "/workloads", all=str(all).lower(), tenant=tenant, status=status, pipeline=pipeline
-        )
+        found = self._wire.get("/workloads", all=str(all).lower(), tenant=tenant, status=status, pipeline=pipeline)
         return from_json(WorkloadList, found).workloads
 
     def find(self, ref: str) -> tuple[WorkloadView, ...]:

@@ -132,9 +132,7 @@ def _unknown_kind(at: Loc, kind: str, known: Collection[str]) -> Problem:
     return Problem(at, f"unknown kind {kind[:63]!r}", hint)
 
 
-def _read_tenant(
-    document: dict[str, Any], at: Loc, tenants: list[tuple[Loc, Tenant]], problems: list[Problem]
-) -> None:
+def _read_tenant(document: dict[str, Any], at: Loc, tenants: list[tuple[Loc, Tenant]], problems: list[Problem]) -> None:
     try:
         tenants.append((at, tenant_of(TenantSpec.model_validate(document))))
     except ValidationError as error:

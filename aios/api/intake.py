@@ -85,9 +85,7 @@ def _compile(service: Service, documents: Sequence[Any], *, rerun: bool = False,
 
 def _makers(state: State) -> Mapping[str, str]:
     """Return which live workload will make a dataset or model."""
-    return {
-        reference.partition("@")[0]: id for id in state.live for _, reference in state.workloads[id].work.outputs
-    }
+    return {reference.partition("@")[0]: id for id in state.live for _, reference in state.workloads[id].work.outputs}
 
 
 def _check_cluster(service: Service, compiled: Compiled) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aios
-from aios.api.present import demand_text, message_of, names_of, next_of, split_error, waited_s, with_names
+from aios.api.present import demand_text, message_of, names_of, next_of, ran_s, split_error, waited_s, with_names
 from aios.kernel.events import PlanAdopted, WorkloadId
 from aios.kernel.queue import added, placed, unmet
 from aios.kernel.state import State, Status, Workload
@@ -138,6 +138,9 @@ def _sentence(state: State, workload: Workload, now_s: float) -> str:
         return f"{verb} on {where}: {with_names(state, attempt.why) or f'plan {attempt.plan_id}'}"
     if workload.status is Status.FAILED and workload.attempt is not None:
         return split_error(workload.attempt.error)[0] or message
+    if workload.attempt is not None and workload.status is Status.SUCCEEDED:
+        where = ", ".join(dict.fromkeys(names_of(state, workload.attempt.actual or workload.attempt.nodes)))
+        return f"ran {ran_s(workload, now_s):.1f} s on {where}, after {waited_s(workload, now_s):.1f} s of waiting"
     return message or f"is {workload.status.value}"
 
 

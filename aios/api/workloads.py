@@ -52,9 +52,7 @@ def routes(service: Service) -> APIRouter:
         """List workloads: those that are not over, or all; or those that ``ref`` addresses."""
         state, now_s = service.state(), service.now_s()
         chosen = find(state, ref) if ref else _chosen(state, status, all)
-        kept = [
-            w for w in chosen if tenant in ("", w.work.tenant) and pipeline in ("", w.work.pipeline)
-        ]
+        kept = [w for w in chosen if tenant in ("", w.work.tenant) and pipeline in ("", w.work.pipeline)]
         return answer(WorkloadList(tuple(workload_view(state, w, now_s) for w in kept)))
 
     @router.get("/workloads/{ref}", **shows(WorkloadView))

@@ -12,8 +12,13 @@ from aios.cli.output import next_is, note, show
 
 @click.command("up")
 @click.option("--address", default=None, help="Attach to the Ray cluster at this address (RAY_ADDRESS).")
-@click.option("--nodes", "nodes_file", type=click.Path(path_type=Path), default=None,
-              help="YAML with the nodes of the cluster to start here.")
+@click.option(
+    "--nodes",
+    "nodes_file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="YAML with the nodes of the cluster to start here.",
+)
 @click.option("--insecure", is_flag=True, help="Attach even to a cluster that wants no token.")
 @common
 @click.pass_obj

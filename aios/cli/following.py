@@ -32,7 +32,7 @@ def follow(client: Client, ids: Sequence[str], options: Options) -> int:
     if options.output == "json":
         views = [to_json(view) for view in follower.workloads]
         click.echo(json.dumps({"schemaVersion": SCHEMA_VERSION, "workloads": views}, indent=2))
-    return conclude(follower.workloads, options)
+    return conclude(follower.workloads, options, told=True)
 
 
 def detached(ids: Sequence[str]) -> None:
@@ -42,14 +42,16 @@ def detached(ids: Sequence[str]) -> None:
     next_is(f"aios logs -f {ids[0]}, or: aios stop {ids[0]}" if len(ids) == 1 else f"aios ps, or: aios stop {ids[0]}")
 
 
-def conclude(views: Sequence[WorkloadView], options: Options) -> int:
-    """Say how workloads ended, their own errors first; returns the exit code."""
+def conclude(views: Sequence[WorkloadView], options: Options, told: bool = False) -> int:
+    """Say how workloads ended (where that was not ``told`` already), their own errors first; returns the exit code."""
     for view in views:
-        if view.status == "FAILED":
+        if view.status == "FAILED" and not told:
             note(f"{view.id} FAILED: {view.error or view.message or view.reason}")
-            if options.verbose and view.detail:
-                note(view.detail)
-        elif view.status == "STOPPED":
+        if view.status == "FAILED" and options.verbose and view.detail:
+            note(view.detail)
+        if told:
+            continue
+        if view.status == "STOPPED":
             note(f"{view.id} STOPPED: {view.message or view.reason}")
         elif view.ready and view.url:
             note(f"{view.id} is READY at {view.url}")

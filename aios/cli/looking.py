@@ -158,8 +158,13 @@ def stop_command(options: Options, refs: tuple[str, ...]) -> int:
 
 @click.command("wait")
 @click.argument("refs", metavar="ID...", nargs=-1, required=True)
-@click.option("--for", "until", type=click.Choice(list(_UNTIL), case_sensitive=False), default="SUCCEEDED",
-              help="SUCCEEDED (default): over, services ready.")
+@click.option(
+    "--for",
+    "until",
+    type=click.Choice(list(_UNTIL), case_sensitive=False),
+    default="SUCCEEDED",
+    help="SUCCEEDED (default): over, services ready.",
+)
 @click.option("--timeout", type=Duration(), default=None, help="Such as 10m; then exit code 101.")
 @common
 @click.pass_obj

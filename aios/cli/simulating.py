@@ -22,8 +22,12 @@ _AT = re.compile(r"(.+)@([0-9]+(?:\.[0-9]+)?)s?")
 
 @click.command("simulate")
 @click.argument("files", nargs=-1, required=True, metavar="FILE[@SECONDS]...")
-@click.option("--cluster", type=click.Path(path_type=Path), default=None,
-              help="YAML with nodes, as for `aios up --nodes`; default: the cluster of `aios up`.")
+@click.option(
+    "--cluster",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="YAML with nodes, as for `aios up --nodes`; default: the cluster of `aios up`.",
+)
 @click.option("--seed", type=int, default=0, help="Same seed, same run.")
 @common
 @click.pass_obj
@@ -64,9 +68,7 @@ def nodes_of(shape: EmbeddedShape) -> tuple[Node, ...]:
     return tuple(
         Node(
             NodeId(node.name),
-            Resources.parse(
-                {"CPU": node.num_cpus, "GPU": node.num_gpus, "memory": node.memory, **node.resources}
-            ),
+            Resources.parse({"CPU": node.num_cpus, "GPU": node.num_gpus, "memory": node.memory, **node.resources}),
             tuple(sorted(node.labels.items())),
         )
         for node in shape.nodes
