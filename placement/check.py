@@ -186,7 +186,7 @@ def _capacity(problem: Problem, plan: Plan) -> Iterator[Violation]:
                 if amount > node.resources.get(name):
                     yield Violation(1, node.id, f"would give {amount} of {name}, has {node.resources.get(name)}")
             for name in UNIT_RESOURCES & set(load.used):
-                if not _on_devices(node.resources.get(name), load):
+                if load.used[name] <= node.resources.get(name) and not _on_devices(node.resources.get(name), load):
                     yield Violation(1, node.id, f"would have to cut a part of a {name} over two devices")
     for grant in plan.grants:
         demand = next(d for d in problem.pending if d.id == grant.demand)

@@ -11,7 +11,7 @@ from placement.model import Plan, Problem, Share, SolveStats, TenantId
 from placement.planners.base import Budget, Planner
 from placement.planners.cpsat import CpSat
 from placement.planners.greedy import Greedy
-from placement.score import Score, score
+from placement.score import Score, most_there_can_be, score
 from placement.shares import entitlements
 
 PLANNERS: tuple[Planner, ...] = (CpSat(), Greedy())
@@ -70,7 +70,8 @@ def _with_stats(
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
     if stats.planner == Greedy.name:
-        stats = SolveStats(objective=value.total, bound=value.total)
+        bound = max(value.total, most_there_can_be(problem))
+        stats = SolveStats(objective=value.total, bound=bound, gap=(bound - value.total) / bound if bound else 0.0)
     return replace(
         chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks)
     )

@@ -30,6 +30,7 @@ from placement.model import (
 )
 
 Amounts = Mapping[str, object]
+DEFAULT_POLICY = Policy()
 
 
 def node(name: str, labels: Mapping[str, str] | None = None, state: str = "ready", **resources: object) -> Node:
@@ -118,7 +119,7 @@ def problem(
     running: Sequence[Running] = (),
     *,
     now_s: float = 1000.0,
-    policy: Policy = Policy(),
+    policy: Policy = DEFAULT_POLICY,
     foreign: Mapping[str, Resources] | None = None,
 ) -> Problem:
     return Problem(

@@ -138,6 +138,7 @@ class ExactFitter:
         best: cp_model.CpSolver | None = None
         for aim in harms(programme, ranked):
             if best is not None and best.value(aim) == 0:
+                model.add(aim <= 0)
                 continue
             model.minimize(aim)
             status, solver = self.meter.solve(model, 0.5)

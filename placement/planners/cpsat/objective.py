@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from placement.model import NodeId, Problem
+from placement.model import NodeId
 from placement.planners.cpsat.batches import Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
@@ -107,9 +107,3 @@ def harm(programme: Programme) -> Linear:
     drops = [programme.vars.drops[v.id, i] for v in victims for i in range(len(v.running.nodes))]
     return -_rate(HARM.weight) * sum(drops)
 
-
-def trivial_bound(problem: Problem) -> float:
-    """Return the objective of a plan in which all pending work starts on its fastest nodes and nobody yields."""
-    bundles = sum(len(d.bundles) * max([1.0, *(factor for _, factor in d.speed)]) for d in problem.pending)
-    preferred = sum(d.topology is not None and not d.topology.required for d in problem.pending)
-    return ADMITTED.weight + PERFORMANCE.weight * bundles + LOCALITY.weight * preferred

@@ -18,9 +18,8 @@ from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter,
 from placement.planners.proposal import plan_from
 from placement.planners.state import Room, State, Victim
 from placement.planners.tree import Tree
-from placement.score import score
+from placement.score import most_there_can_be, score
 from placement.weights import LOCALITY
-
 
 GOOD_ENOUGH = 1e-4
 """Relative gap at which places and the bound are not improved further."""
@@ -103,7 +102,7 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     victims = tuple(Victim(running) for running in problem.running if running.demand.preemptible and running.nodes)
     gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
     batch = Batch(gangs, victims, state.rooms)
-    most = objective.trivial_bound(problem)
+    most = most_there_can_be(problem)
     if meter.spent or batch.size() > MOST_VARIABLES:
         return most
     programme = Programme(state, batch)
