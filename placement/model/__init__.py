@@ -17,8 +17,8 @@ from placement.model.resources import MILLI, Resources, format_amount, parse_amo
 from placement.model.tenant import ROOT, Borrow, Policy, PreemptionPolicy, Reclaim, Tenant, Within
 
 __all__ = [
-    "ACCELERATOR_KEY", "MILLI", "NODE_KEY", "RAY_NODE_KEY", "ROOT", "Borrow", "Bundle", "Cause", "Demand", "DemandId",
-    "Grant", "Node", "NodeId", "NodeState", "Plan", "Policy", "Preemption", "PreemptionPolicy", "Problem", "Reason", "Reclaim",
-    "Requirement", "Resize", "Resources", "Running", "Selector", "Share", "SolveStats", "Tenant", "TenantId",
-    "Topology", "Waiting", "Within", "format_amount", "parse_amount", "total",
+    "ACCELERATOR_KEY", "MILLI", "NODE_KEY", "RAY_NODE_KEY", "ROOT", "Borrow", "Bundle", "Cause", "Demand",
+    "DemandId", "Grant", "Node", "NodeId", "NodeState", "Plan", "Policy", "Preemption", "PreemptionPolicy",
+    "Problem", "Reason", "Reclaim", "Requirement", "Resize", "Resources", "Running", "Selector", "Share",
+    "SolveStats", "Tenant", "TenantId", "Topology", "Waiting", "Within", "format_amount", "parse_amount", "total",
 ]

@@ -67,7 +67,7 @@ class Requirement:
             values = tuple(sorted({value.strip() for value in match[1].split(",")}))
         else:
             values = (rest,)
-        if any(re.search(r"[!(),]", value) for value in values) or values == ("",) and match is not None:
+        if any(re.search(r"[!(),]", value) for value in values) or (values == ("",) and match is not None):
             raise ValueError(f"{key}: {text!r} is no selector; write v, !v, in(a,b) or !in(a,b)")
         return cls(key, values, negated)
 

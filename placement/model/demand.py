@@ -19,7 +19,7 @@ class Bundle:
     """One placement-group bundle: resources on one node that the selector accepts."""
 
     resources: Resources
-    selector: Selector = Selector()
+    selector: Selector = field(default_factory=Selector)
 
 
 @dataclass(frozen=True, slots=True)

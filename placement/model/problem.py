@@ -33,7 +33,7 @@ class Problem:
     running: tuple[Running, ...] = ()
     pending: tuple[Demand, ...] = ()
     now_s: float = 0.0
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     foreign: Mapping[NodeId, Resources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
