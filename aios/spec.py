@@ -20,7 +20,9 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name: use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit")
+        raise ValueError(
+            f"{value!r} is no name: use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"
+        )
     return value
 
 
@@ -139,7 +141,7 @@ class WorkloadSpec(Strict):
         single = {"num_cpus", "num_gpus", "memory", "resources"} & self.model_fields_set
         if self.workers is not None and single:
             raise ValueError(
-                f"workers and {', '.join(sorted(single))} both say what it needs: put it in workers.resources_per_worker"
+                f"workers and {', '.join(sorted(single))} both say what it needs: put it into resources_per_worker"
             )
         return self
 

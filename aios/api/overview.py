@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import aios
-from aios.api.present import demand_text, message_of, names_of, next_of, ran_s, split_error, waited_s, with_names
+from aios.api.present import demand_text, message_of, names_of, next_of, ran_s, split_error, with_names
 from aios.kernel.events import PlanAdopted, WorkloadId
 from aios.kernel.queue import added, placed, unmet
-from aios.kernel.state import State, Status, Workload
+from aios.kernel.state import State, Status, Workload, waited_s
 from aios.tenants import amounts_text, with_default
 from aios.views import ExplainView, NodeView, PlanView, ShareView, StatusView, TenantView
 from placement.model import NodeId, NodeState, Resources, total

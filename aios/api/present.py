@@ -10,7 +10,7 @@ from typing import Any
 
 from aios.kernel.events import Artefact, Published
 from aios.kernel.queue import unmet
-from aios.kernel.state import Attempt, State, Status, Workload
+from aios.kernel.state import Attempt, State, Status, Workload, waited_s
 from aios.views import ArtefactView, AttemptView, WorkloadView
 from placement.model import Demand, NodeId
 
@@ -100,11 +100,6 @@ def attempt_view(state: State, attempt: Attempt) -> AttemptView:
         preempted_for=tuple(attempt.preempted_for),
         preempt_cause=attempt.preempt_cause,
     )
-
-
-def waited_s(workload: Workload, now_s: float) -> float:
-    waits = workload.status in (Status.QUEUED, Status.PREEMPTED)
-    return workload.waited_s + (max(0.0, now_s - workload.queued_s) if waits else 0.0)
 
 
 def ran_s(workload: Workload, now_s: float) -> float:

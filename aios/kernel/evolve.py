@@ -29,7 +29,7 @@ from aios.kernel.events import (
     Waits,
     WorkloadId,
 )
-from aios.kernel.state import Attempt, State, Status, Workload
+from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload, waited_s
 from placement.model import NodeId
 
 PREEMPTED_BY = {
@@ -165,7 +165,14 @@ def _submitted(event: Submitted, state: State) -> State:
 
 
 def _waits(event: Waits, workload: Workload) -> Workload:
-    return replace(workload, reason=event.reason, message=event.detail, would_run_if=event.would_run_if)
+    wanted = workload.reason == DEPENDENCY_PENDING and event.reason != DEPENDENCY_PENDING
+    return replace(
+        workload,
+        reason=event.reason,
+        message=event.detail,
+        would_run_if=event.would_run_if,
+        queued_s=event.at_s if wanted else workload.queued_s,
+    )
 
 
 def _granted(event: Granted, workload: Workload) -> Workload:
@@ -185,7 +192,7 @@ def _granted(event: Granted, workload: Workload) -> Workload:
         message=event.why,
         would_run_if=(),
         attempts=(*workload.attempts, attempt),
-        waited_s=workload.waited_s + event.at_s - workload.queued_s,
+        waited_s=waited_s(workload, event.at_s),
     )
 
 
@@ -288,16 +295,13 @@ def _requeued(event: Requeued, workload: Workload) -> Workload:
 
 
 def _finished(event: Finished, workload: Workload) -> Workload:
-    waited_s = workload.waited_s
-    if not workload.status.active:
-        waited_s += event.at_s - workload.queued_s
     return replace(
         workload,
         status=Status(event.status),
         reason=event.reason,
         message=event.message,
         would_run_if=(),
-        waited_s=waited_s,
+        waited_s=workload.waited_s if workload.status.active else waited_s(workload, event.at_s),
         finished_s=event.at_s,
         exit_code=workload.exit_code if event.exit_code is None else event.exit_code,
         ready=False,

@@ -8,7 +8,7 @@ from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
 from aios.kernel.queue import kept, live, unmet, yielding_for
 from aios.kernel.room import Room
-from aios.kernel.state import State, Status, Workload
+from aios.kernel.state import DEPENDENCY_PENDING, State, Status, Workload
 from placement.model import NodeState
 
 PATIENCE_S = 60.0
@@ -36,7 +36,7 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         message = f"it needs {dead[0]}, which is {how}"
         fold.record(Finished(now_s, id, Status.FAILED.value, "DependencyFailed", message))
     elif needs:
-        fold.wait(Waits(now_s, id, "DependencyPending", f"waits for {', '.join(needs)}"))
+        fold.wait(Waits(now_s, id, DEPENDENCY_PENDING, f"waits for {', '.join(needs)}"))
     elif missing := _missing_input(state, workload):
         message = f"input {missing} does not exist: nothing it needs has made it"
         fold.record(Finished(now_s, id, Status.FAILED.value, "MissingInput", message))

@@ -132,3 +132,13 @@ class State:
     versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
     plan: PlanAdopted | None = None
     waits: Map[WorkloadId, Waits] = field(default_factory=Map)
+
+
+DEPENDENCY_PENDING = "DependencyPending"
+"""The reason of what waits for its inputs and not for room."""
+
+
+def waited_s(workload: Workload, now_s: float) -> float:
+    """Return how long a workload has waited for room; the time in which its inputs were made does not count."""
+    waits = workload.status in (Status.QUEUED, Status.PREEMPTED) and workload.reason != DEPENDENCY_PENDING
+    return workload.waited_s + (max(0.0, now_s - workload.queued_s) if waits else 0.0)

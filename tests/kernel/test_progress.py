@@ -10,7 +10,8 @@ from aios.kernel.actions import Launch
 from aios.kernel.events import Artefact, Finished, Outcome, Published, Requeued, Waits
 from aios.kernel.ports import Phase, StopWork
 from aios.kernel.retry import LONGEST_DELAY_S, backoff_s
-from aios.kernel.state import Status
+from aios.kernel.state import Status, waited_s
+from placement.model import Reason
 from tests.support.bench import Bench, of_type
 from tests.support.building import submit, want
 
@@ -212,3 +213,16 @@ def test_what_it_waited_and_ran_is_summed_over_its_attempts() -> None:
     end(bench, Outcome.SUCCEEDED)
     assert bench["a"].waited_s == waited_s + 6.0
     assert bench["a"].ran_s == 2.0
+
+
+def test_the_time_in_which_inputs_are_made_is_no_waiting() -> None:
+    bench = pipeline()
+    bench.turn(after_s=40.0)
+    assert waited_s(bench["train"], bench.now_s) == 0.0
+    finish(bench, "ingest", made(1))
+    bench.turn(plan=bench.plan(waiting={"train": Reason.CAPACITY}))
+    begun_s = bench.now_s
+    bench.turn(after_s=5.0)
+    assert waited_s(bench["train"], bench.now_s) == 5.0
+    bench.turn(plan=bench.plan({"train": ("n1",)}))
+    assert bench["train"].waited_s == bench.now_s - begun_s
