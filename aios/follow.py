@@ -68,6 +68,8 @@ class Follower:
                 one = self._followed[id]
                 answer = self._client.poll(id, "changed", one.seen, self._tick_s if i == 0 else 0.0)
                 one.seen, one.view = answer.seen, answer.workloads[0]
+                if one.view.over:  # last words come before the end
+                    yield from self._printed(one)
                 yield from self._told(one)
                 yield from self._printed(one)
                 if settled(one.view):

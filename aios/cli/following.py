@@ -59,6 +59,6 @@ def conclude(views: Sequence[WorkloadView], options: Options, told: bool = False
     own = next((view.exit_code for view in views if view.status == "FAILED" and view.exit_code), None)
     if own is not None and own == code and code in _OURS:
         note(f"note: {code} is the workload's own exit code, not one of aios'; -o json tells them apart")
-    chosen = next((view for view in views if view.status == "FAILED"), views[0] if views else None)
+    chosen = next((view for view in views if view.status == "FAILED"), views[-1] if views else None)
     next_is(chosen.next if chosen else "")
     return code
