@@ -20,9 +20,9 @@ from pipelines.files import digest_of, sync_tree
 from pipelines.roles import name_of
 from pipelines.run import one_each, stop_file
 from pipelines.script.output import CHILD_HOOK, LOG, Follow
-from pipelines.script.package import unpack
 from pipelines.script.runner import Command, Runner
-from pipelines.script.spec import PACKAGE, ScriptSpec
+from pipelines.script.spec import ScriptSpec
+from pipelines.workdir import working_dir
 
 GROUP_TIMEOUT_S = 60.0
 STEP_S = 0.2
@@ -30,7 +30,7 @@ STEP_S = 0.2
 
 def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
     """Run ``spec.entrypoint`` on the planned nodes; its exit code comes through unchanged."""
-    folder = working_dir(spec, ctx)
+    folder = working_dir(spec.working_dir, ctx)
     env = _environment(spec, ctx, folder)
     group = placement_group(
         [bundle.to_ray() for bundle in ctx.bundles],
@@ -58,22 +58,6 @@ def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
     if ended.code != 0:
         raise WorkloadFailed(ended.message, detail=ended.detail, exit_code=ended.code)
     return Result(_artefacts(spec, ctx), {"exit_code": 0})
-
-
-def working_dir(spec: ScriptSpec, ctx: RunContext) -> Path:
-    """Return the folder that the script runs in."""
-    where = spec.working_dir
-    if where is None:
-        folder = ctx.dir / "work"
-        folder.mkdir(exist_ok=True)
-        return folder
-    if match := PACKAGE.fullmatch(where):
-        unpack(ctx.storage / "packages" / f"{match[1]}.zip", match[1], ctx.dir / "work")
-        return ctx.dir / "work"
-    folder = Path(where).expanduser()
-    if not folder.is_dir():
-        raise WorkloadFailed(f"working_dir {where}: no such folder on this node: give a path that every node can read")
-    return folder.resolve()
 
 
 def _environment(spec: ScriptSpec, ctx: RunContext, folder: Path) -> dict[str, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from aios.spec import Strict, WorkloadSpec
+from pipelines.workdir import check_working_dir
 
-PACKAGE = re.compile(r"package://([0-9a-f]{64})")
 RESERVED = ("RAY_", "AIOS_")
 
 
@@ -55,9 +54,7 @@ class ScriptSpec(WorkloadSpec):
 
     @model_validator(mode="after")
     def _package_is_whole(self) -> ScriptSpec:
-        where = self.working_dir or ""
-        if where.startswith("package://") and not PACKAGE.fullmatch(where):
-            raise ValueError(f"working_dir {where!r}: after package:// comes a SHA-256 of 64 hex digits")
+        check_working_dir(self.working_dir)
         if self.entrypoint[0] == "":
             raise ValueError("entrypoint is empty: write a command such as python train.py")
         return self

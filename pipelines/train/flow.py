@@ -26,6 +26,7 @@ from pipelines.train.network import CARD
 from pipelines.train.spec import ModelSpec, TrainSpec
 from pipelines.train.table import read_manifest
 from pipelines.train.user_loop import UserJob, user_worker
+from pipelines.workdir import working_dir
 
 OUTCOME = "outcome.json"
 CHECKPOINTS = "checkpoints"
@@ -100,9 +101,7 @@ def _n_threads(ctx: RunContext) -> int:
 def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
     """Run the user's own loop; what it raises is told by the user's own line."""
     assert spec.train_loop is not None
-    folder = Path(spec.working_dir).expanduser().resolve() if spec.working_dir else None
-    if folder is not None and not folder.is_dir():
-        raise WorkloadFailed(f"working_dir {folder}: no such folder on this node: give a path that every node can read")
+    folder = working_dir(spec.working_dir, ctx)
     job = UserJob(
         train_loop=spec.train_loop,
         config={**spec.train_loop_config, "data": ctx.inputs["data"].uri},
@@ -123,7 +122,7 @@ def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
         _, first = min(error.worker_failures.items())
         if isinstance(first, RayError):  # a worker or its node is gone: not the user's
             raise
-        told = describe(getattr(first, "_base_exc", first), folder or Path.cwd(), str(error))
+        told = describe(getattr(first, "_base_exc", first), folder, str(error))
         raise WorkloadFailed(told.message, detail=told.detail, exit_code=1) from None
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from aios.spec import Count, Strict, WorkloadSpec
 from pipelines.roles import check_roles
+from pipelines.workdir import check_working_dir
 
 
 class ModelSpec(Strict):
@@ -51,6 +52,7 @@ class TrainSpec(WorkloadSpec):
     def _roles(self) -> TrainSpec:
         check_roles("inputs", self.inputs, {"data": "dataset"})
         check_roles("outputs", self.outputs, {"model": "model"})
+        check_working_dir(self.working_dir)
         if self.train_loop is None and (self.train_loop_config or self.working_dir):
             raise ValueError("train_loop_config and working_dir belong to train_loop: MODULE:FUNCTION")
         if self.train_loop is not None and self.model is not None:

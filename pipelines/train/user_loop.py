@@ -31,7 +31,7 @@ class UserJob:
 
     train_loop: str
     config: dict[str, Any]
-    working_dir: Path | None
+    working_dir: Path
     checkpoint: str
     step: int
     nodes: tuple[str, ...]
@@ -67,10 +67,9 @@ def user_worker(config: dict[str, Any]) -> None:
         write_json(job.outcome, outcome)
 
 
-def load_loop(name: str, working_dir: Path | None) -> Callable[..., Any]:
+def load_loop(name: str, working_dir: Path) -> Callable[..., Any]:
     """Return the function ``module:function``; raises WorkloadFailed that says what is missing."""
-    if working_dir is not None:
-        sys.path.insert(0, str(working_dir))
+    sys.path.insert(0, str(working_dir))
     module_name, _, function = name.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aios.engines import WorkloadFailed
+from pipelines import package
 from pipelines.files import digest_of, digest_of_file, name_by_content, read_json, write_folder, write_json, write_whole
-from pipelines.script import package
 from pipelines.script.output import Follow
 
 

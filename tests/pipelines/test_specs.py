@@ -61,6 +61,7 @@ BAD = [
     ("train", {"train_loop": "no colon"}, "pattern"),
     ("train", {"train_loop": "m:f", "model": {"type": "mlp"}}, "give one"),
     ("train", {"working_dir": "/code"}, "belong to train_loop"),
+    ("train", {"train_loop": "m:f", "working_dir": "package://x"}, "64 hex digits"),
     ("evaluate", {"inputs": {"model": "model://m"}}, "inputs needs 'data'"),
     ("evaluate", {"gates": {"accuracy": 90}}, "from 0 to 1"),
     ("evaluate", {"gates": {"beauty": 0.9}}, "'accuracy'"),

@@ -136,4 +136,4 @@ def test_a_users_loop_is_found_in_its_folder(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(WorkloadFailed, match="no function 'main'"):
         load_loop("their_loop:main", tmp_path)
     with pytest.raises(WorkloadFailed, match="no module 'nowhere'"):
-        load_loop("nowhere:loop", None)
+        load_loop("nowhere:loop", tmp_path)

@@ -378,3 +378,41 @@ def test_a_script_ends_at_once_when_it_is_asked_to(lab: Lab, entrypoint: list[st
     assert [step for _, step in saved] == ([1] if entrypoint[0] == "python" else [])
     groups = ray.util.placement_group_table().values()
     assert {group["state"] for group in groups if group["name"] == attempt.ctx.run_name} == {"REMOVED"}
+
+
+THEIR_LOOP = """
+import os, tempfile
+import ray.train
+from ray.train import Checkpoint
+
+def loop(config):
+    for epoch in range(config["epochs"]):
+        if epoch == config["breaks_at"]:
+            raise ValueError("my own bug")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "weights"), "w") as out:
+                out.write(str(epoch))
+            ray.train.report({"epoch": epoch + 1}, checkpoint=Checkpoint.from_directory(folder))
+"""
+
+
+def test_a_training_loop_of_the_users_own_reports_saves_and_fails_by_its_own_line(
+    lab: Lab, digits: Input, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.py").write_text(THEIR_LOOP)
+    attempt = lab.attempt(
+        "train",
+        [lab.nodes[1]],
+        CPU,
+        {"data": digits},
+        inputs={"data": "dataset://digits"},
+        outputs={"model": "model://theirs"},
+        train_loop="theirs:loop",
+        working_dir=str(tmp_path),
+        train_loop_config={"epochs": 5, "breaks_at": 2},
+    )
+    with pytest.raises(WorkloadFailed) as failed:
+        attempt.end()
+    assert failed.value.message == "theirs.py:9: ValueError: my own bug"
+    assert [step for _, step in attempt.heard("saved")] == [1, 2]
+    assert attempt.actual == (lab.nodes[1],)
