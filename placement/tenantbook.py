@@ -184,10 +184,11 @@ def _may(book: TenantBook, victim: Displaced, winner: Demand, amounts: Resources
     if not mine or not theirs:
         return False
     top = mine[-1]
-    reclaimers = [pair for pair in book.got if pair[0].id == winner.id] + [
-        (d, a)
+    # An elastic winner may have grown on idle room beyond what its guarantee let it reclaim: its minimum is judged.
+    reclaimers = [
+        (d, d.resources(d.min_bundles) if d.resources(d.min_bundles).fits_in(a) else a)
         for d, a in book.got
-        if d.id != winner.id and top in book.line(d.tenant) and _benefits_outside(book, d, top)
+        if d.id == winner.id or (top in book.line(d.tenant) and _benefits_outside(book, d, top))
     ]
     guarded = any(name in book.counted for name in amounts)
     if guarded and not book.above(top, book.used(top, reclaimers, book.gone), amounts):

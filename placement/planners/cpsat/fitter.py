@@ -120,7 +120,7 @@ class ExactFitter:
             self.meter.built(batch.size())
             for choice in refused:
                 _forbid(programme, choice)
-            solver = self._least_harm(programme, rules.preference(state, demand, batch.victims))
+            solver = least_harm(programme, rules.preference(state, demand, batch.victims), self.meter)
             if solver is None:
                 return None
             fit = _fit(programme, solver, state, demand, more)
@@ -129,26 +129,27 @@ class ExactFitter:
             refused.append([(name, i, bool(solver.value(var))) for (name, i), var in programme.vars.drops.items()])
         return None
 
-    def _least_harm(self, programme: Programme, ranked: Sequence[Victim]) -> cp_model.CpSolver | None:
-        """Minimise the harms one after the other, each fixed before the next; return the last solver that answered."""
-        model = programme.model
-        if not ranked:
-            status, solver = self.meter.solve(model, 0.5)
-            return solver if status in SOLVED else None
-        best: cp_model.CpSolver | None = None
-        for aim in harms(programme, ranked):
-            if best is not None and best.value(aim) == 0:
-                model.add(aim <= 0)
-                continue
-            model.minimize(aim)
-            status, solver = self.meter.solve(model, 0.5)
-            if status not in SOLVED:
-                break
-            best = solver
-            model.add(aim <= solver.value(aim))
-            if self.meter.spent:
-                break
-        return best
+
+def least_harm(programme: Programme, ranked: Sequence[Victim], meter: Meter) -> cp_model.CpSolver | None:
+    """Minimise the harms one after the other, each fixed before the next; return the last solver that answered."""
+    model = programme.model
+    if not ranked:
+        status, solver = meter.solve(model, 0.5)
+        return solver if status in SOLVED else None
+    best: cp_model.CpSolver | None = None
+    for aim in harms(programme, ranked):
+        if best is not None and best.value(aim) == 0:
+            model.add(aim <= 0)
+            continue
+        model.minimize(aim)
+        status, solver = meter.solve(model, 0.5)
+        if status not in SOLVED:
+            break
+        best = solver
+        model.add(aim <= solver.value(aim))
+        if meter.spent:
+            break
+    return best
 
 
 def _batch(state: State, demand: Demand, n: int, candidates: Sequence[Victim], *, others: bool) -> Batch:
@@ -178,15 +179,24 @@ def placements(programme: Programme, solver: cp_model.CpSolver) -> Mapping[Deman
     return out
 
 
+def kept(programme: Programme, solver: cp_model.CpSolver) -> Mapping[DemandId, int]:
+    """Return how many bundles each possible victim keeps."""
+    return {
+        victim.id: sum(not solver.value(programme.vars.drops[victim.id, i]) for i in range(len(victim.running.nodes)))
+        for victim in programme.batch.victims
+    }
+
+
 def _fit(
     programme: Programme, solver: cp_model.CpSolver, state: State, demand: Demand, more: Vector
 ) -> Fit | None:
     """Return the fit that the solver found, or None where a rule refuses its victims after all."""
-    chosen = []
-    for victim in programme.batch.victims:
-        gone = [i for i in range(len(victim.running.nodes)) if solver.value(programme.vars.drops[victim.id, i])]
-        if gone:
-            chosen.append(Victim(victim.running, gone[0]))
+    keeps = kept(programme, solver)
+    chosen = [
+        Victim(victim.running, keeps[victim.id])
+        for victim in programme.batch.victims
+        if keeps[victim.id] < len(victim.running.nodes)
+    ]
     order = rules.displacement(state, demand, more, chosen)
     if order is None:
         return None

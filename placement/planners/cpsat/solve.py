@@ -8,15 +8,15 @@ from dataclasses import replace
 from ortools.sat.python import cp_model
 
 from placement.check import violations
-from placement.model import DemandId, Grant, NodeId, Plan, Problem, SolveStats
-from placement.planners.admission import Outcome, admit
+from placement.model import Cause, DemandId, Grant, NodeId, Plan, Preemption, Problem, Resize, SolveStats
+from placement.planners.admission import admit
 from placement.planners.base import Budget
 from placement.planners.cpsat import objective
 from placement.planners.cpsat.batches import Batch, Gang
 from placement.planners.cpsat.constraints import Programme
-from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter, Meter, placements
+from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter, Meter, kept, least_harm, placements
 from placement.planners.proposal import plan_from
-from placement.planners.state import Room, State, Victim
+from placement.planners.state import State, Victim
 from placement.planners.tree import Tree
 from placement.score import most_there_can_be, score
 from placement.weights import LOCALITY
@@ -34,25 +34,74 @@ class CpSat:
         tree, meter = Tree(problem), Meter(budget)
         outcome = admit(problem, tree, ExactFitter(meter))
         plan = plan_from(problem, tree, outcome)
-        better = with_best_places(problem, outcome, plan, meter)
-        if better is not None and not violations(problem, better):
-            plan = better
+        if not any(outcome.blocked.values()):
+            # A claim was judged against the places as they are, so they stay where one is kept.
+            for improve in (with_fewest_victims, with_best_places):
+                better = improve(problem, plan, meter)
+                if better is not None and not violations(problem, better):
+                    plan = better
         return replace(plan, stats=_stats(problem, tree, plan, meter))
 
 
-def with_best_places(problem: Problem, outcome: Outcome, plan: Plan, meter: Meter) -> Plan | None:
+def with_fewest_victims(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
+    """Return the plan with the least of its victims that all its new work, placed jointly, needs."""
+    shrunk = {resize.demand: resize for resize in plan.resizes}
+    gone = {preemption.demand for preemption in plan.preemptions} | set(shrunk)
+    if not gone or meter.spent or any(resize.to > resize.before for resize in plan.resizes):
+        return None
+    victims = tuple(Victim(running) for running in problem.running if running.demand.id in gone)
+    state = State(problem, Tree(problem))
+    batch = Batch(_gangs(problem, plan), victims, state.rooms)
+    if batch.size() > MOST_VARIABLES:
+        return None
+    programme = Programme(state, batch)
+    for resize in plan.resizes:
+        programme.model.add(programme.vars.stops[resize.demand] == 0)
+    solver = least_harm(programme, sorted(victims, key=lambda v: -v.running.started_s), meter)
+    if solver is None:
+        return None
+    nodes, keeps = placements(programme, solver), kept(programme, solver)
+    return replace(
+        plan,
+        grants=tuple(Grant(grant.demand, nodes[grant.demand]) for grant in plan.grants),
+        preemptions=tuple(p for p in plan.preemptions if keeps[p.demand] == 0),
+        resizes=tuple(
+            Resize(name, len(at), keeps[name], at[: keeps[name]], why[0], why[1])
+            for name, (why, at) in _displaced(problem, plan).items()
+            if 0 < keeps[name] < len(at)
+        ),
+    )
+
+
+Why = tuple[Cause | None, tuple[DemandId, ...]]
+
+
+def _displaced(problem: Problem, plan: Plan) -> Mapping[DemandId, tuple[Why, tuple[NodeId, ...]]]:
+    """Return why each victim yields, and the nodes that it has now."""
+    at = {running.demand.id: running.nodes for running in problem.running}
+    yielding: tuple[Preemption | Resize, ...] = (*plan.preemptions, *plan.resizes)
+    return {p.demand: ((p.cause, p.beneficiaries), at[p.demand]) for p in yielding}
+
+
+def _gangs(problem: Problem, plan: Plan) -> tuple[Gang, ...]:
+    """Return what the plan grants, as gangs that have to have just that many bundles."""
+    n_bundles = {grant.demand: len(grant.nodes) for grant in plan.grants}
+    return tuple(Gang(d, n_bundles[d.id], n_bundles[d.id]) for d in problem.pending if d.id in n_bundles)
+
+
+def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
     """Return the plan with all new work placed anew, jointly: the fastest nodes, then preferences, then few nodes.
 
     Who starts, with how many bundles, and who yields stay as decided.
     """
-    gangs = tuple(Gang(d, len(at), len(at)) for d, at in outcome.state.granted.values())
-    batch = Batch(gangs, (), _rooms_without_newcomers(outcome.state))
+    gangs, state = _gangs(problem, plan), _under(problem, plan)
+    batch = Batch(gangs, (), state.rooms)
     if not gangs or meter.spent or batch.size() > MOST_VARIABLES or not _matters(batch):
         return None
-    programme = Programme(outcome.state, batch)
+    programme = Programme(state, batch)
     aim = objective.performance(programme) + objective.locality(programme) + objective.fragmentation(programme)
     programme.model.maximize(aim)
-    _hint(programme, {name: at for name, (_, at) in outcome.state.granted.items()})
+    _hint(programme, {grant.demand: grant.nodes for grant in plan.grants})
     status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
     if status not in SOLVED:
         return None
@@ -61,17 +110,21 @@ def with_best_places(problem: Problem, outcome: Outcome, plan: Plan, meter: Mete
     return better if score(problem, better) > score(problem, plan) else None
 
 
+def _under(problem: Problem, plan: Plan) -> State:
+    """Return the state without the plan's victims, with its growth, before its grants."""
+    state = State(problem, Tree(problem))
+    running = {r.demand.id: r for r in problem.running}
+    state.displace(Victim(running[p.demand]) for p in plan.preemptions)
+    state.displace(Victim(running[r.demand], r.to) for r in plan.resizes if r.to < r.before)
+    for resize in plan.resizes:
+        if resize.to > resize.before:
+            state.extend(resize.demand, resize.nodes[resize.before :])
+    return state
+
+
 def _matters(batch: Batch) -> bool:
     """Return whether there is anything to choose: more than one node."""
     return sum(room.open for room in batch.rooms.values()) > 1
-
-
-def _rooms_without_newcomers(state: State) -> Mapping[NodeId, Room]:
-    rooms = {name: room.copy() for name, room in state.rooms.items()}
-    for demand, nodes in state.granted.values():
-        for node, bundle in zip(nodes, demand.bundles, strict=False):
-            rooms[node].take(bundle.resources, -1)
-    return rooms
 
 
 def _hint(programme: Programme, nodes: Mapping[DemandId, tuple[NodeId, ...]]) -> None:
