@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aios.api.body import strict_json
+from aios.errors import InvalidSpec
 from tests.support.plane import TOKEN, Served
 
 
@@ -96,6 +97,29 @@ def test_a_bad_body_is_refused_and_not_repeated(
     problem(response)
     assert "hunter2" not in response.text
     assert plane.state.version == before
+
+
+@pytest.mark.parametrize(
+    "raw, says",
+    [
+        (b"[NaN]", "NaN and Infinity"),
+        (b"[-Infinity]", "NaN and Infinity"),
+        (b"[1e999]", "too large to be finite"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "given twice"),
+        (b'["\\udfff"]', "lone surrogate"),
+        (b'{"\\ud800": 1}', "lone surrogate"),
+        (b'["\\u0000"]', "NUL"),
+        (b"[" * 40 + b"]" * 40, "deeper than 32"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested"),
+        (b"[12345678901234567890]", "more than 19 digits"),
+        (b"[" + b"1," * 300_000 + b"1]", "more than 200000 values"),
+        (b"[\xff]", "not UTF-8"),
+        (b"[1,]", "not valid JSON"),
+    ],
+)
+def test_what_is_no_plain_json_is_refused_by_name(raw: bytes, says: str) -> None:
+    with pytest.raises(InvalidSpec, match=says):
+        strict_json(raw)
 
 
 def test_a_body_of_another_type_is_refused(http: httpx.Client) -> None:
