@@ -95,8 +95,13 @@ def _check_cluster(service: Service, compiled: Compiled) -> None:
     if not nodes or service.info().get("autoscaling"):
         return
     tenants = tuple(_tenants(state, compiled).values())
+    fits: set[object] = set()
     for work, at in zip(compiled.works, compiled.places, strict=True):
         demand = replace(_demand(work, 0.0), id=DemandId(work.name))
+        shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topology)
+        if shape in fits:
+            continue
+        fits.add(shape)
         check_fits(demand, nodes, state.node_names, tenants, service.plan_now, at)
 
 
