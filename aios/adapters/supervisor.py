@@ -270,7 +270,6 @@ class Supervisor:
 
     def _make_context(self) -> RunContext:
         launch, work = self._launch, self._launch.work
-        references = dict(work.inputs)
         return RunContext(
             workload=work.id,
             name=work.name,
@@ -279,7 +278,7 @@ class Supervisor:
             fence=launch.fence,
             nodes=tuple(launch.nodes),
             bundles=tuple(b.resources for b in work.demand.bundles[: len(launch.nodes)]),
-            inputs={role: Input(references.get(role, ""), uri, json.loads(meta)) for role, uri, meta in launch.inputs},
+            inputs={one.role: Input(one.reference, one.uri, json.loads(one.meta)) for one in launch.inputs},
             outputs=dict(work.outputs),
             dir=self._folder.work,
             storage=self._folder.storage,

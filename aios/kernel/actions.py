@@ -9,17 +9,27 @@ from placement.model import NodeId
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedInput:
+    """What a role stands for: the exact version, where it is, and what is known about it (JSON)."""
+
+    role: str
+    reference: str
+    uri: str
+    meta: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Start one attempt. Its name ``aios/<workload>/<attempt>`` is the idempotency key.
 
-    ``inputs`` are resolved: (role, uri, meta JSON). ``checkpoint`` is where an earlier attempt left off, or empty.
+    ``checkpoint`` is where an earlier attempt left off, or empty.
     """
 
     work: Work
     attempt: int
     fence: int
     nodes: tuple[NodeId, ...]
-    inputs: tuple[tuple[str, str, str], ...] = ()
+    inputs: tuple[ResolvedInput, ...] = ()
     checkpoint: str = ""
     step: int = 0
 

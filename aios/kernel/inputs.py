@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aios.kernel.actions import ResolvedInput
 from aios.kernel.events import Artefact, Published, WorkloadId
 from aios.kernel.state import State, Workload
 
@@ -36,25 +37,22 @@ def resolve(state: State, workload: Workload, reference: str) -> Published | Non
     return next((v for v in reversed(versions) if v.workload in upstream), versions[-1] if versions else None)
 
 
-def resolved(state: State, workload: Workload) -> tuple[tuple[str, str, str], ...]:
-    """Return a workload's inputs as (role, uri, meta JSON); what has no versions is passed on as it stands."""
+def resolved(state: State, workload: Workload) -> tuple[ResolvedInput, ...]:
+    """Return a workload's inputs with their exact versions; what has no versions is passed on as it stands."""
     found = []
     for role, reference in workload.work.inputs:
         version = resolve(state, workload, reference) if is_versioned(reference) else None
         if version is None:
-            found.append((role, reference, "{}"))
+            found.append(ResolvedInput(role, reference, reference))
         else:
-            found.append((role, version.artefact.uri, version.artefact.meta))
+            exact = f"{split(reference)[0]}@{version.version}"
+            found.append(ResolvedInput(role, exact, version.artefact.uri, version.artefact.meta))
     return tuple(found)
 
 
 def names(state: State, workload: Workload) -> tuple[str, ...]:
     """Return the exact versions that a workload read: its lineage."""
-    found = []
-    for _, reference in workload.work.inputs:
-        version = resolve(state, workload, reference) if is_versioned(reference) else None
-        found.append(reference if version is None else f"{split(reference)[0]}@{version.version}")
-    return tuple(found)
+    return tuple(one.reference for one in resolved(state, workload))
 
 
 def next_version(state: State, artefact: Artefact) -> int:

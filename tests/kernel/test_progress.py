@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aios.kernel.actions import Launch
+from aios.kernel.actions import Launch, ResolvedInput
 from aios.kernel.events import Artefact, Finished, Outcome, Published, Requeued, Waits
 from aios.kernel.ports import Phase, StopWork
 from aios.kernel.retry import LONGEST_DELAY_S, backoff_s
@@ -87,7 +87,7 @@ def test_a_workload_reads_the_version_that_its_own_pipeline_made() -> None:
     finish(bench, "other", made(2))
     turn = bench.turn(plan=bench.plan({"train": ["n1"]}))
     (launch,) = [action for action in turn.actions if isinstance(action, Launch)]
-    assert launch.inputs == (("data", "file:///d1", '{"rows": 1}'),)
+    assert launch.inputs == (ResolvedInput("data", "dataset://d@1", "file:///d1", '{"rows": 1}'),)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_reference_means_a_version(reference: str, uri: str) -> None:
         finish(bench, f"make{version}", made(version))
     bench.turn(submit(want("read", inputs=(("data", reference),), outputs=(("out", "model://m"),))))
     turn = bench.turn(plan=bench.plan({"read": ["n1"]}))
-    assert [a.inputs[0][1] for a in turn.actions if isinstance(a, Launch)] == [uri]
+    assert [a.inputs[0].uri for a in turn.actions if isinstance(a, Launch)] == [uri]
 
 
 def test_lineage_names_the_versions_that_were_read_not_newer_ones() -> None:
