@@ -237,7 +237,7 @@ class _Admission:
         for demand_id in self.late:
             claim = self.outcome.blocked[demand_id]
             if claim is not None and claims.startable(claims.moment(self.state, claim), claim.demand) is None:
-                self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand, claim.passed)
+                self.outcome.blocked[demand_id] = claims.claim(self.state, claim.demand, claim.ahead, claim.passed)
         self.late.clear()
 
     def _block(self, step: Step) -> None:
@@ -245,8 +245,11 @@ class _Admission:
         self.queues[demand.tenant].remove(step)
         known = self._likeness(demand) in self.hopeless
         self.hopeless.add(self._likeness(demand))
-        claim = None if known or len(self._claims()) >= MOST_CLAIMS else claims.claim(self.state, demand)
+        claim = None if known or len(self._claims()) >= MOST_CLAIMS else self._claim(demand)
         self.outcome.blocked[demand.id] = claim
+
+    def _claim(self, demand: Demand) -> Claim | None:
+        return claims.claim(self.state, demand, tuple(replace(claim, ahead=()) for claim in self._claims()))
 
     @staticmethod
     def _likeness(demand: Demand) -> object:

@@ -13,17 +13,31 @@ from placement.planners.tree import Vector, summed
 
 UNKNOWN = float("inf")
 
+MOST_MOMENTS = 20
+"""How many moments are tried for a claim behind others before it goes without one."""
+
 Start = tuple[float, float, int]
 """When enough has ended: the time (infinite where a runtime is unknown), then the place among the unknown ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A blocked demand, when it can start, and who has passed it that it could displace at that moment."""
+    """A blocked demand and when it can start.
+
+    ``ahead`` are the claims that come before it and stand at that moment too; ``passed`` is who has passed it that it
+    could displace then.
+    """
 
     demand: Demand
     start: Start
+    ahead: tuple[Claim, ...] = ()
     passed: frozenset[DemandId] = frozenset()
+
+    def holds_at(self, start: Start) -> bool:
+        """Return whether the demand, once started, is still there at a later moment."""
+        runtime = self.demand.runtime_s
+        ended = runtime is not None and self.start[0] + runtime <= start[0] != UNKNOWN
+        return self.start[:2] <= start[:2] and not ended
 
 
 def asked(demand: Demand, n: int | None = None) -> Vector:
@@ -64,28 +78,40 @@ def after(state: State, ended: Iterable[Running]) -> State:
     return then
 
 
-def claim(state: State, demand: Demand, passed: frozenset[DemandId] = frozenset()) -> Claim | None:
-    """Return the demand's claim; None where it could not start even if all else ended."""
+def claim(
+    state: State, demand: Demand, ahead: tuple[Claim, ...] = (), passed: frozenset[DemandId] = frozenset()
+) -> Claim | None:
+    """Return the demand's claim behind those ahead; None where its moment cannot be foreseen."""
     order = ends(state)
-    moments = sorted({start for start, _ in order})
+    leaves = {(c.start[0] + c.demand.runtime_s, 0.0, 0) for c in ahead if c.demand.runtime_s and c.start[0] != UNKNOWN}
+    moments = sorted({start for start, _ in order} | leaves)
 
-    def possible(i: int) -> bool:
-        return startable(moment(state, Claim(demand, moments[i], passed), order), demand) is not None
+    def possible(i: int, behind: tuple[Claim, ...]) -> bool:
+        return startable(moment(state, Claim(demand, moments[i], behind, passed), order), demand) is not None
 
     low, high = 0, len(moments) - 1
-    if high < 0 or not possible(high):
+    if high < 0 or not possible(high, ()):
         return None
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if possible(middle) else (middle + 1, high)
-    return Claim(demand, moments[low], passed)
+        low, high = (low, middle) if possible(middle, ()) else (middle + 1, high)
+    for i in range(low, min(len(moments), low + MOST_MOMENTS)):
+        if not ahead or possible(i, ahead):
+            return Claim(demand, moments[i], ahead, passed)
+    return None
 
 
 def moment(state: State, held: Claim, order: Sequence[tuple[Start, Running]] | None = None) -> State:
-    """Return what ``state`` will be when the claim's time has come, without the passers that it can displace."""
+    """Return what ``state`` will be when the claim's time has come: what has ended by then is gone, and so are the
+    passers that it can displace; the claims ahead have their places.
+    """
     order = ends(state) if order is None else order
-    gone = [r for start, r in order if start[:2] <= held.start[:2] or r.demand.id in held.passed]
-    return after(state, gone)
+    then = after(state, [r for start, r in order if start[:2] <= held.start[:2] or r.demand.id in held.passed])
+    for other in held.ahead:
+        nodes = startable(then, other.demand) if other.holds_at(held.start) else None
+        if nodes is not None:
+            then.hold(other.demand, nodes)
+    return then
 
 
 def could_displace(held: Claim, then: State, passer: Demand, nodes: tuple[NodeId, ...]) -> bool:

@@ -113,6 +113,20 @@ CASES = [
     Case("longer work does not pass", problem(
         FOUR, [T], [want("big", gpu=4), want("small", gpu=1, runtime_s=5000)],
         [runs(want("r", gpu=2, runtime_s=2000), "a")])),
+    Case("work that ends before the second gang can start passes", problem(
+        FOUR, [T],
+        [want("big", gpu=3, runtime_s=600), want("all", gpu=4, runtime_s=600), want("x", gpu=1, runtime_s=1000)],
+        [runs(want("r", gpu=2, runtime_s=1600), "a")]), "x"),
+    Case("work that would delay the second gang does not", problem(
+        FOUR, [T],
+        [want("big", gpu=3, runtime_s=600), want("all", gpu=4, runtime_s=600), want("x", gpu=1, runtime_s=1300)],
+        [runs(want("r", gpu=2, runtime_s=1600), "a")])),
+    Case("a lender that cannot reclaim keeps its claim", problem(
+        [node("a", gpu=2)], [tenant("t", {"gpu": 2}, preemption=rules(reclaim="never")), tenant("o")],
+        [want("big", gpu=2), want("x", tenant="o", gpu=1)], [_one("r", "t")])),
+    Case("a lender that can reclaim lets a borrower pass", problem(
+        [node("a", gpu=2)], [tenant("t", {"gpu": 2}), tenant("o")],
+        [want("big", gpu=2), want("x", tenant="o", gpu=1)], [_one("r", "t")]), "x"),
     Case("what the gang could displace passes", problem(
         FOUR, [T], [want("big", priority=1, gpu=4), want("small", gpu=1)],
         [runs(want("r", priority=1, gpu=2), "a")]), "small"),
