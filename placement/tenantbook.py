@@ -38,9 +38,7 @@ class Displaced:
 class TenantBook:
     """The tenants' use before and after a plan."""
 
-    def __init__(
-        self, problem: Problem, got: Sequence[tuple[Demand, Resources]], gone: Sequence[Displaced]
-    ) -> None:
+    def __init__(self, problem: Problem, got: Sequence[tuple[Demand, Resources]], gone: Sequence[Displaced]) -> None:
         self.problem, self.got, self.gone = problem, tuple(got), tuple(gone)
         self.tenants: dict[TenantId, Tenant] = {t.id: t for t in problem.tenants}
         self.quota = {t: self._guarantee(t) for t in self.tenants}
@@ -83,9 +81,7 @@ class TenantBook:
         own = self.tenants[tenant].quota
         return total(self._guarantee(child) for child in self.members(tenant)) if own is None else own
 
-    def used(
-        self, tenant: TenantId, got: Iterable[tuple[Demand, Resources]], gone: Iterable[Displaced]
-    ) -> Resources:
+    def used(self, tenant: TenantId, got: Iterable[tuple[Demand, Resources]], gone: Iterable[Displaced]) -> Resources:
         """Return the subtree's use: what runs, plus ``got``, less ``gone``."""
         plus = [amounts for demand, amounts in got if tenant in self.line(demand.tenant)]
         minus = [victim.amounts for victim in gone if tenant in self.line(victim.demand.tenant)]
@@ -199,10 +195,7 @@ def _may(book: TenantBook, victim: Displaced, winner: Demand, amounts: Resources
 
 
 def _benefits_outside(book: TenantBook, demand: Demand, top: TenantId) -> bool:
-    return any(
-        demand.id in victim.beneficiaries and top not in book.line(victim.demand.tenant)
-        for victim in book.gone
-    )
+    return any(demand.id in victim.beneficiaries and top not in book.line(victim.demand.tenant) for victim in book.gone)
 
 
 def _larger_share_shrinks(

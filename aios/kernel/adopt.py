@@ -69,9 +69,7 @@ def valid_part(
             continue
         orders = tuple(_for_those(granted, preemption) for preemption in victims.values())
         waiting = _waiting(present, plan, granted)
-        part = replace(
-            plan, grants=tuple(grants), preemptions=orders, resizes=(), waiting=waiting
-        )
+        part = replace(plan, grants=tuple(grants), preemptions=orders, resizes=(), waiting=waiting)
         wrong = judge(present, part) if grants or victims else ()
         if not wrong:
             return part, tuple(refused)

@@ -246,9 +246,7 @@ def _attempt_ready(event: AttemptReady, workload: Workload) -> Workload:
 
 
 def _checkpoint_saved(event: CheckpointSaved, workload: Workload) -> Workload:
-    return replace(
-        workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s
-    )
+    return replace(workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s)
 
 
 def _attempt_ended(event: AttemptEnded, workload: Workload) -> Workload:

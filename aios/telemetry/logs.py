@@ -31,6 +31,7 @@ _SECRET_TEXT = (
     (re.compile(r"(://[^/\s:@\"]*):[^/\s@\"]+@"), rf"\1:{HIDDEN}@"),
 )
 
+
 def log_file(state_dir: Path) -> Path:
     """Return where the JSON lines are."""
     return state_dir / "logs" / "aios.jsonl"

@@ -59,9 +59,7 @@ class SpanSink:
         What tells this log from others whose spans go to the same collector, as plans are only numbered.
     """
 
-    def __init__(
-        self, processors: Sequence[SpanProcessor], instance: str = "", resource: Resource = RESOURCE
-    ) -> None:
+    def __init__(self, processors: Sequence[SpanProcessor], instance: str = "", resource: Resource = RESOURCE) -> None:
         self._processors = tuple(processors)
         self._instance = instance
         self._resource = resource
@@ -79,9 +77,7 @@ class SpanSink:
         for processor in self._processors:
             processor.shutdown()
 
-    def _spans(
-        self, event: Event, events: Sequence[Event], state: State, submitted: set[int]
-    ) -> list[ReadableSpan]:
+    def _spans(self, event: Event, events: Sequence[Event], state: State, submitted: set[int]) -> list[ReadableSpan]:
         if isinstance(event, PlanAdopted):
             return [self._plan(event, events, state)]
         workload = state.workloads.get(_workload_id(event))

@@ -250,9 +250,7 @@ def test_when_the_file_cannot_grow_all_that_was_acknowledged_stays_and_it_goes_o
     assert len(list(SqlLog(f"sqlite:///{path}").read())) == later
 
 
-def test_a_log_that_somebody_holds_is_waited_for_and_then_reported(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_somebody_holds_is_waited_for_and_then_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(databases, "BUSY_TIMEOUT_MS", 50)
     written(path)
     log = SqlLog(f"sqlite:///{path}")

@@ -61,9 +61,7 @@ def work(id: WorkloadId, kind: str = "train", pipeline: str | None = "digits", t
 
 
 def plan(at_s: float, number: int, gap: float = 0.0) -> PlanAdopted:
-    return PlanAdopted(
-        at_s, number, "cpsat", "optimal", 1.0, 1.0, gap, wall_s=0.25, shares=(("vision", 0.75, 0.5),)
-    )
+    return PlanAdopted(at_s, number, "cpsat", "optimal", 1.0, 1.0, gap, wall_s=0.25, shares=(("vision", 0.75, 0.5),))
 
 
 STORY: list[list[Event]] = [

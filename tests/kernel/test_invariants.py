@@ -61,9 +61,7 @@ BROKEN: dict[str, tuple[str, Callable[[State], State]]] = {
     ),
     "a fence was given twice": (
         "I7",
-        lambda s: change(
-            s, "a", attempts=(replace(first(s, "a"), ended_s=1.0), replace(first(s, "a"), number=2))
-        ),
+        lambda s: change(s, "a", attempts=(replace(first(s, "a"), ended_s=1.0), replace(first(s, "a"), number=2))),
     ),
     "a fence was never given": ("I7", lambda s: change(s, "a", attempts=(replace(first(s, "a"), fence=99),))),
     "an attempt began beyond what was saved": (

@@ -67,9 +67,14 @@ def tenant(
 ) -> Tenant:
     """Return a tenant: ``tenant("vision", {"gpu": 4})``."""
     return Tenant(
-        TenantId(name), None if parent is None else TenantId(parent), weight,
+        TenantId(name),
+        None if parent is None else TenantId(parent),
+        weight,
         None if quota is None else amounts(quota),
-        limits(borrow_limit), limits(lend_limit), limits(limit), preemption,
+        limits(borrow_limit),
+        limits(lend_limit),
+        limits(limit),
+        preemption,
     )
 
 
@@ -101,8 +106,17 @@ def want(
     if pack or spread:
         topology = Topology("pack" if pack else "spread", str(pack or spread), required)
     return Demand(
-        DemandId(name), TenantId(tenant), (bundle,) * count, priority, -1 if least is None else least, topology,
-        submitted_s, runtime_s, None, tuple(sorted((speed or {}).items())), preemptible,
+        DemandId(name),
+        TenantId(tenant),
+        (bundle,) * count,
+        priority,
+        -1 if least is None else least,
+        topology,
+        submitted_s,
+        runtime_s,
+        None,
+        tuple(sorted((speed or {}).items())),
+        preemptible,
     )
 
 
@@ -123,7 +137,12 @@ def problem(
     foreign: Mapping[str, Resources] | None = None,
 ) -> Problem:
     return Problem(
-        tuple(nodes), tuple(tenants), tuple(running), tuple(pending), now_s, policy,
+        tuple(nodes),
+        tuple(tenants),
+        tuple(running),
+        tuple(pending),
+        now_s,
+        policy,
         {NodeId(name): used for name, used in (foreign or {}).items()},
     )
 
@@ -159,9 +178,11 @@ def problems(draw: st.DrawFn, most_pending: int = 6, most_nodes: int = 4) -> Pro
     """Small clusters that are often full, with a tree, rules of all kinds and work that already runs."""
     nodes = [
         node(
-            f"n{i}", {"rack": f"r{i % 2}", "zone": draw(st.sampled_from(["x", "y"]))},
+            f"n{i}",
+            {"rack": f"r{i % 2}", "zone": draw(st.sampled_from(["x", "y"]))},
             draw(st.sampled_from(["ready"] * 6 + ["draining", "down"])),
-            gpu=draw(st.integers(1, 4)), cpu=draw(st.integers(2, 8)),
+            gpu=draw(st.integers(1, 4)),
+            cpu=draw(st.integers(2, 8)),
         )
         for i in range(draw(st.integers(1, most_nodes)))
     ]
@@ -179,8 +200,12 @@ def _tenants(draw: st.DrawFn, name: str, parent: str | None, is_inner: bool) -> 
     maybe = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 3).map(lambda n: {"gpu": n}))
     quota = st.builds(lambda g, c: {"gpu": g, "cpu": c}, st.integers(0, 4), st.integers(0, 8))
     return tenant(
-        name, draw(st.one_of(st.none(), quota)) if is_inner else draw(quota), parent,
-        weight=draw(st.sampled_from([1.0, 1.0, 2.0])), borrow_limit=draw(maybe), lend_limit=draw(maybe),
+        name,
+        draw(st.one_of(st.none(), quota)) if is_inner else draw(quota),
+        parent,
+        weight=draw(st.sampled_from([1.0, 1.0, 2.0])),
+        borrow_limit=draw(maybe),
+        lend_limit=draw(maybe),
         limit=draw(st.one_of(st.none(), st.none(), st.none(), st.integers(2, 6).map(lambda n: {"gpu": n}))),
         preemption=draw(st.sampled_from(_POLICIES)),
     )
@@ -191,13 +216,20 @@ def _wanted(draw: st.DrawFn, name: str, leaves: Sequence[str]) -> Demand:
     count = draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["", "", "", "pack", "spread"]))
     return want(
-        name, count, tenant=draw(st.sampled_from(leaves)), priority=draw(st.integers(0, 2)),
+        name,
+        count,
+        tenant=draw(st.sampled_from(leaves)),
+        priority=draw(st.integers(0, 2)),
         least=draw(st.one_of(st.none(), st.none(), st.integers(1, count))),
         selector=draw(st.sampled_from([None, None, None, {"zone": "x"}, {"zone": "!x"}])),
-        pack="rack" if kind == "pack" else None, spread="node" if kind == "spread" else None,
-        required=draw(st.booleans()), submitted_s=draw(st.sampled_from([0.0, 0.0, 500.0, 900.0])),
-        runtime_s=draw(st.sampled_from([None, 100.0, 500.0])), preemptible=draw(st.sampled_from([True, True, False])),
-        gpu=draw(st.sampled_from([0, 0.3, 0.5, 0.6, 1, 1, 2])), cpu=draw(st.integers(0, 3)),
+        pack="rack" if kind == "pack" else None,
+        spread="node" if kind == "spread" else None,
+        required=draw(st.booleans()),
+        submitted_s=draw(st.sampled_from([0.0, 0.0, 500.0, 900.0])),
+        runtime_s=draw(st.sampled_from([None, 100.0, 500.0])),
+        preemptible=draw(st.sampled_from([True, True, False])),
+        gpu=draw(st.sampled_from([0, 0.3, 0.5, 0.6, 1, 1, 2])),
+        cpu=draw(st.integers(0, 3)),
     )
 
 
@@ -208,14 +240,23 @@ def _running(draw: st.DrawFn, nodes: Sequence[Node], leaves: Sequence[str]) -> l
     out = []
     for i in range(draw(st.integers(0, 6))):
         demand = want(
-            f"r{i}", draw(st.integers(1, 2)), tenant=draw(st.sampled_from(leaves)), priority=draw(st.integers(0, 2)),
-            least=1, runtime_s=draw(st.sampled_from([None, 2000.0])),
+            f"r{i}",
+            draw(st.integers(1, 2)),
+            tenant=draw(st.sampled_from(leaves)),
+            priority=draw(st.integers(0, 2)),
+            least=1,
+            runtime_s=draw(st.sampled_from([None, 2000.0])),
             preemptible=draw(st.sampled_from([True, True, True, False])),
-            gpu=draw(st.sampled_from([0.5, 1, 1, 2])), cpu=draw(st.integers(0, 2)),
+            gpu=draw(st.sampled_from([0.5, 1, 1, 2])),
+            cpu=draw(st.integers(0, 2)),
         )
         if draw(st.booleans()):
             demand = Demand(
-                demand.id, demand.tenant, demand.bundles, demand.priority, runtime_s=demand.runtime_s,
+                demand.id,
+                demand.tenant,
+                demand.bundles,
+                demand.priority,
+                runtime_s=demand.runtime_s,
                 preemptible=demand.preemptible,
             )
         at: list[NodeId] = []

@@ -93,7 +93,8 @@ def test_victims_are_the_least_harm_that_enumeration_finds(p: Problem) -> None:
 def test_newcomers_are_placed_jointly() -> None:
     """The first gang must not take the place that only the second can use."""
     p = problem(
-        [node("n1", gpu=3), node("n2", gpu=2), node("n3", gpu=2)], [tenant("t", {"gpu": 7})],
+        [node("n1", gpu=3), node("n2", gpu=2), node("n3", gpu=2)],
+        [tenant("t", {"gpu": 7})],
         [want("x", 1, gpu=2), want("y", 1, gpu=2), want("z", 1, gpu=3)],
     )
     assert admitted(CpSat()(p, Budget())) == {"x", "y", "z"}
@@ -101,7 +102,8 @@ def test_newcomers_are_placed_jointly() -> None:
 
 def test_what_greedy_misses_is_found() -> None:
     p = problem(
-        [node("n1", gpu=3), node("n2", gpu=4)], [tenant("t", {"gpu": 7})],
+        [node("n1", gpu=3), node("n2", gpu=4)],
+        [tenant("t", {"gpu": 7})],
         [want("x", gpu=1), want("y", gpu=2), want("z", 2, gpu=2)],
     )
     assert admitted(CpSat()(p, Budget())) == {"x", "y", "z"}
@@ -110,7 +112,9 @@ def test_what_greedy_misses_is_found() -> None:
 
 def test_one_big_low_victim_is_found_behind_many_small_ones() -> None:
     p = problem(
-        [node("a", gpu=4), node("b", gpu=4)], [tenant("t", {"gpu": 8})], [want("x", priority=9, gpu=4)],
+        [node("a", gpu=4), node("b", gpu=4)],
+        [tenant("t", {"gpu": 8})],
+        [want("x", priority=9, gpu=4)],
         [*(runs(want(f"s{i}", priority=1, gpu=1), "a") for i in range(4)), runs(want("big", priority=1, gpu=4), "b")],
     )
     assert stopped(CpSat()(p, Budget())) == {"big"}
@@ -119,9 +123,14 @@ def test_one_big_low_victim_is_found_behind_many_small_ones() -> None:
 def test_fast_nodes_and_preferred_racks_are_used_where_that_costs_nobody() -> None:
     labels = [{"rack": "1", "ray.io/accelerator-type": "A"}, {"rack": "2", "ray.io/accelerator-type": "H"}]
     nodes = [node(f"n{i}", labels[i // 2], gpu=1) for i in range(4)]
-    p = problem(nodes, [tenant("t", {"gpu": 4})], [
-        want("any", 2, gpu=1, pack="rack"), want("fast", 2, gpu=1, pack="rack", speed={"H": 3.0}),
-    ])
+    p = problem(
+        nodes,
+        [tenant("t", {"gpu": 4})],
+        [
+            want("any", 2, gpu=1, pack="rack"),
+            want("fast", 2, gpu=1, pack="rack", speed={"H": 3.0}),
+        ],
+    )
     plan = CpSat()(p, Budget())
     assert {str(g.demand): set(g.nodes) for g in plan.grants} == {"any": {"n0", "n1"}, "fast": {"n2", "n3"}}
 
@@ -134,8 +143,11 @@ def test_a_full_start_is_proved_optimal() -> None:
 
 
 def test_memory_in_bytes_stays_exact() -> None:
-    p = problem([node("a", memory="64GiB")], [tenant("t", {"memory": "64GiB"})],
-                [want("x", memory="34359738368B"), want("y", memory="34359738368B"), want("z", memory="1B")])
+    p = problem(
+        [node("a", memory="64GiB")],
+        [tenant("t", {"memory": "64GiB"})],
+        [want("x", memory="34359738368B"), want("y", memory="34359738368B"), want("z", memory="1B")],
+    )
     assert admitted(CpSat()(p, Budget())) == {"x", "y"}
 
 

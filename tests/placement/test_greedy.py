@@ -42,9 +42,7 @@ def test_a_hundred_nodes_and_gangs_take_seconds_at_most() -> None:
     nodes = [node(f"n{i}", {"rack": f"r{i // 16}"}, gpu=8, cpu=64) for i in range(100)]
     tenants = [tenant(f"t{i}", {"gpu": 160, "cpu": 1280}) for i in range(5)]
     running = [runs(want(f"r{i}", tenant=f"t{i % 5}", gpu=6, cpu=24), f"n{i}") for i in range(100)]
-    pending = [
-        want(f"w{i}", 1 + i % 4, tenant=f"t{i % 5}", priority=i % 3, gpu=1 + i % 2, cpu=4) for i in range(100)
-    ]
+    pending = [want(f"w{i}", 1 + i % 4, tenant=f"t{i % 5}", priority=i % 3, gpu=1 + i % 2, cpu=4) for i in range(100)]
     p = problem(nodes, tenants, pending, running)
     began_s = time.process_time()
     plan = Greedy()(p, Budget())

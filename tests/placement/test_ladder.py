@@ -91,6 +91,9 @@ def test_the_answer_is_never_worse_than_greedys(p: Problem) -> None:
 
 
 def test_a_grant_is_bundle_by_bundle() -> None:
-    p = problem([node("a", gpu=2), node("b", cpu=2)], [tenant("t", {"gpu": 2, "cpu": 2})],
-                [replace(want("x", 2, cpu=1), bundles=(want("i", gpu=1).bundles[0], want("j", cpu=1).bundles[0]))])
+    p = problem(
+        [node("a", gpu=2), node("b", cpu=2)],
+        [tenant("t", {"gpu": 2, "cpu": 2})],
+        [replace(want("x", 2, cpu=1), bundles=(want("i", gpu=1).bundles[0], want("j", cpu=1).bundles[0]))],
+    )
     assert ladder.plan(p).grants == (Grant(DemandId("x"), (NodeId("a"), NodeId("b"))),)

@@ -74,7 +74,6 @@ def test_renaming_nodes_changes_nothing(p: Problem) -> None:
     assert stopped(before) == stopped(after)
 
 
-
 @st.composite
 def _plain(draw: st.DrawFn) -> Problem:
     """One tenant, rigid gangs of distinct priorities, nothing running: who starts depends on room alone."""

@@ -31,7 +31,8 @@ def test_a_guarantee_comes_before_a_borrower() -> None:
 
 def test_borrowers_take_turns() -> None:
     p = problem(
-        [node("a", gpu=4)], [tenant("t"), tenant("o")],
+        [node("a", gpu=4)],
+        [tenant("t"), tenant("o")],
         [want("x1", gpu=1), want("x2", gpu=1), want("y1", tenant="o", gpu=1), want("y2", tenant="o", gpu=1)],
     )
     assert [d.id for d in order_of_service(p)] == ["x1", "y1", "x2", "y2"]
@@ -39,7 +40,9 @@ def test_borrowers_take_turns() -> None:
 
 def test_the_less_important_victim_is_the_lesser_harm() -> None:
     p = problem(
-        [node("a", gpu=1), node("b", gpu=1)], [tenant("t", {"gpu": 2})], [want("x", priority=9, gpu=1)],
+        [node("a", gpu=1), node("b", gpu=1)],
+        [tenant("t", {"gpu": 2})],
+        [want("x", priority=9, gpu=1)],
         [runs(want("low", priority=1, gpu=1), "a"), runs(want("mid", priority=5, gpu=1), "b")],
     )
 

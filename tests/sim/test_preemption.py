@@ -48,9 +48,7 @@ def test_a_stream_of_small_work_does_not_take_the_place_of_a_large_urgent_gang(n
 
 def test_a_victim_that_resumes_does_the_rest_only() -> None:
     arrivals = [Arrival(0.0, submit(want("long", cpu=4, estimate_s=300.0)))]
-    arrivals += [
-        Arrival(60.0 * i, submit(want(f"u{i}", cpu=4, priority=9, estimate_s=10.0))) for i in range(1, 4)
-    ]
+    arrivals += [Arrival(60.0 * i, submit(want(f"u{i}", cpu=4, priority=9, estimate_s=10.0))) for i in range(1, 4)]
     report = simulate(arrivals, [node("n1")], TEAM, first_fit)
     long = row(report, "long")
     assert (long.status, long.attempts) == ("SUCCEEDED", 4)

@@ -44,9 +44,7 @@ def want(
 ) -> NewWork:
     """Return a gang of ``n`` bundles of ``cpu`` CPUs."""
     bundle = Bundle(Resources.parse({"CPU": cpu}), Selector.parse(selector or {}))
-    demand = Demand(
-        DemandId(name), TenantId(tenant), (bundle,) * n, min_bundles=min_bundles, preemptible=preemptible
-    )
+    demand = Demand(DemandId(name), TenantId(tenant), (bundle,) * n, min_bundles=min_bundles, preemptible=preemptible)
     return NewWork(
         name=name,
         kind="script",

@@ -311,4 +311,3 @@ class World:
         wrong += [] if grants == sorted(set(grants)) else ["fences do not rise"]
         wrong += [] if state == replay(events) else ["the log does not give the state"]
         self._check(wrong)
-

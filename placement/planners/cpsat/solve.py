@@ -15,6 +15,7 @@ from placement.planners.cpsat import objective
 from placement.planners.cpsat.batches import Batch, Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter, Meter, kept, least_harm, placements
+from placement.planners.greedy import GreedyFitter
 from placement.planners.proposal import plan_from
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree
@@ -32,15 +33,23 @@ class CpSat:
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
         tree, meter = Tree(problem), Meter(budget)
-        outcome = admit(problem, tree, ExactFitter(meter))
-        plan = plan_from(problem, tree, outcome)
+        outcomes = [admit(problem, tree, fitter) for fitter in (GreedyFitter(), ExactFitter(meter))]
+        plans = [plan_from(problem, tree, outcome) for outcome in outcomes]
+        # Decisions that are each the best can leave less room than greedy's by chance: then greedy's stand.
+        plan, outcome = plans[1], outcomes[1]
+        if score(problem, plans[0]).service > score(problem, plan).service:
+            plan, outcome = plans[0], outcomes[0]
         if not any(outcome.blocked.values()):
             # A claim was judged against the places as they are, so they stay where one is kept.
             for improve in (with_fewest_victims, with_best_places):
                 better = improve(problem, plan, meter)
-                if better is not None and not violations(problem, better):
+                if better is not None and _improves(problem, better, plan):
                     plan = better
         return replace(plan, stats=_stats(problem, tree, plan, meter))
+
+
+def _improves(problem: Problem, better: Plan, plan: Plan) -> bool:
+    return score(problem, better) > score(problem, plan) and not violations(problem, better)
 
 
 def with_fewest_victims(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
@@ -106,8 +115,7 @@ def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
     if status not in SOLVED:
         return None
     nodes = placements(programme, solver)
-    better = replace(plan, grants=tuple(Grant(grant.demand, nodes[grant.demand]) for grant in plan.grants))
-    return better if score(problem, better) > score(problem, plan) else None
+    return replace(plan, grants=tuple(Grant(grant.demand, nodes[grant.demand]) for grant in plan.grants))
 
 
 def _under(problem: Problem, plan: Plan) -> State:
