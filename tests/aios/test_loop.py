@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from itertools import pairwise
 
@@ -30,8 +30,9 @@ TEAM = ApplyTenants((tenant("team"),))
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
-    silence()
+def quiet() -> Iterator[None]:
+    with silence():
+        yield
 
 
 class Recorder(MemoryLog):
