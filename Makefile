@@ -29,7 +29,7 @@ test: setup check
 	$(BIN)/python -m pytest -m ray tests/ray
 
 check: setup lint
-	$(BIN)/python -m pytest -m "not ray" --ignore=tests/ray tests
+	$(BIN)/python -m pytest -n 2 -m "not ray" --ignore=tests/ray tests
 
 lint: setup
 	$(BIN)/ruff check .
