@@ -12,6 +12,7 @@ from pathlib import Path
 from ray.exceptions import RayTaskError
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _PATHS = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
 _FOREIGN = ("<frozen", str(Path(__file__).parent), *_PATHS)
 
@@ -54,7 +55,7 @@ def _lines(users: Iterable[tuple[str, int, str]], remote: str, folder: Path) -> 
     for filename, line, name in users:
         yield f"{_shown(filename, folder)}:{line} in {name}" if name else f"{_shown(filename, folder)}:{line}"
     if remote:
-        yield remote.strip()
+        yield COLOR.sub("", remote).strip()
 
 
 def _shown(filename: str, folder: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ray
 
-from aios.engines import Reporter, RunContext
+from aios.engines import Preempted, Reporter, RunContext
 from placement.model import Resources
 
 NODE_KEY = "ray.io/node-id"
@@ -115,8 +115,49 @@ def slice_context(nodes: Sequence[str], bundles: Sequence[Resources]) -> Mapping
     context.default_hash_shuffle_parallelism = max(1, int(cpus))
     context.use_datasource_v2 = False
     context.enable_progress_bars = False
+    context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     return {"num_cpus": per_task}
+
+
+class EndOnRequest:
+    """Hears of each step of Ray Data in this process and ends the execution once the attempt was asked to end.
+
+    Ray makes the object, without arguments, and copies its class to workers: the event is the module's.
+    """
+
+    def before_execution_starts(self, executor: object) -> None:
+        self.on_execution_step(executor)
+
+    def on_execution_step(self, executor: object) -> None:
+        if _asked is not None and _asked.is_set():
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # which takes it for an error of its own
+            raise Preempted
+
+    def after_execution_succeeds(self, executor: object) -> None:
+        pass
+
+    def after_execution_fails(self, executor: object, error: Exception) -> None:
+        pass
+
+
+_asked: threading.Event | None = None
+
+
+@contextmanager
+def ended_on_request(ctx: RunContext) -> Iterator[None]:
+    """Have what Ray Data runs inside end when the attempt is asked to, tasks and all; then raises Preempted."""
+    from ray.data import DataContext
+
+    global _asked
+    _asked = ctx.stop_event
+    DataContext.get_current().custom_execution_callback_classes = [EndOnRequest]
+    try:
+        yield
+    except Exception:  # in whatever guise Ray Data passes it on
+        if ctx.stop_event.is_set():
+            raise Preempted from None
+        raise
 
 
 @contextmanager
@@ -147,3 +188,4 @@ def quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("ray.train", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there are no progress bars

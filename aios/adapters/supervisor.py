@@ -37,6 +37,8 @@ SILENT_S = 30.0
 """How long an engine may take before it counts as running though no worker reported."""
 NODE_DEATH_S = 12.0
 """How long Ray may take to notice that a node died, after its workers did."""
+LONGEST_ERROR = 8_000
+"""Characters of an error, frames and all, that are recorded; the log has the rest."""
 
 _HERE: dict[str, Supervisor] = {}
 """The supervisor that lives in this process, by the name of its attempt."""
@@ -175,12 +177,13 @@ class Supervisor:
             return replace(self._report, outcome=Outcome.SUCCEEDED.value)
         if gone := self._gone_nodes(error):
             return replace(self._report, outcome=Outcome.LOST.value, error=f"node {gone[0][:8]} went away: {message}")
-        return replace(self._report, outcome=Outcome.FAILED.value, error=message, exit_code=exit_code)
+        told = f"{message}\n\n{error.detail}" if isinstance(error, WorkloadFailed) and error.detail else message
+        return replace(self._report, outcome=Outcome.FAILED.value, error=told[:LONGEST_ERROR], exit_code=exit_code)
 
     def _told(self, error: BaseException) -> tuple[str, int | None]:
-        """Return what the user reads first; the frames go to the log."""
+        """Return what the user reads first; the frames go to the log, and a user's own behind the sentence."""
         if isinstance(error, WorkloadFailed):
-            self.log(error.detail or error.message)
+            self.log(f"{error.message}\n{error.detail}")
             return error.message, error.exit_code
         self.log("".join(traceback.format_exception(error)))
         if isinstance(error, SystemExit):

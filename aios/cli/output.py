@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ _COLORS = {
     "RUNNING": "green", "READY": "green", "SUCCEEDED": "cyan", "FAILED": "red", "STOPPED": "magenta",
     "PREEMPTED": "yellow", "QUEUED": "yellow", "STARTING": "blue", "STOPPING": "magenta",
 }  # fmt: skip
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def show(options: Options, view: Any, table: str) -> None:
@@ -70,8 +72,8 @@ def _plain(cell: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text without control characters, which a workload could use to play with the terminal."""
-    return "".join(char if char >= " " or char in "\n\t" else "�" for char in text)
+    """Return text without colours and control characters, which a workload could use to play with the terminal."""
+    return "".join(char if char >= " " or char in "\n\t" else "�" for char in _COLOR.sub("", text))
 
 
 def amounts(mapping: Mapping[str, Any]) -> str:

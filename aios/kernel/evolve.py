@@ -279,7 +279,8 @@ def _requeued(event: Requeued, workload: Workload) -> Workload:
     message = ""
     if attempt is not None:
         outcome = attempt.outcome.value if attempt.outcome is not None else "unknown"
-        message = f"attempt {attempt.number} ended ({outcome}){': ' + attempt.error if attempt.error else ''}"
+        error = attempt.error.partition("\n\n")[0]  # its frames stay with the attempt
+        message = f"attempt {attempt.number} ended ({outcome}){': ' + error if error else ''}"
         if workload.step:
             message += f"; it continues from step {workload.step}"
     return replace(

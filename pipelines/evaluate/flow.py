@@ -19,7 +19,7 @@ from aios.kernel.events import Artefact
 from pipelines.evaluate.scores import missed, scores_of_classes, scores_of_quantity
 from pipelines.evaluate.spec import EvaluateSpec
 from pipelines.files import digest_of_file, write_json
-from pipelines.run import Whereabouts, quiet, slice_context
+from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 from pipelines.train.network import load, predict, read_card
 from pipelines.train.table import read_manifest
 
@@ -37,9 +37,10 @@ def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
     _check_fit(card, manifest, model.reference, data.reference)
 
     # 1. Predict.
-    test = ray.data.read_parquet(str(Path(data.uri) / "test"), **options)
-    guess = Predict(model.uri, manifest["target"], Whereabouts.of(ctx))
-    rows = test.map_batches(guess, batch_format="pandas", batch_size=BATCH, **options).to_pandas()
+    with ended_on_request(ctx):
+        test = ray.data.read_parquet(str(Path(data.uri) / "test"), **options)
+        guess = Predict(model.uri, manifest["target"], Whereabouts.of(ctx))
+        rows = test.map_batches(guess, batch_format="pandas", batch_size=BATCH, **options).to_pandas()
 
     # 2. Score.
     expected, predicted = rows["expected"].tolist(), rows["predicted"].tolist()

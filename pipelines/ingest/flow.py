@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pipelines.files import digest_of, name_by_content, sync_tree, write_json
 from pipelines.ingest.rows import SIDE, Clean, Measure, ReadSklearn, combine, unique
 from pipelines.ingest.spec import FORMATS, IngestSpec
 from pipelines.roles import name_of
-from pipelines.run import Whereabouts, slice_context
+from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 
 MOST_CLASSES = 1000
 NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Invalid|Exception): \S")
@@ -31,10 +32,20 @@ TARGET_OF_SKLEARN = "target"
 
 
 def ingest(spec: IngestSpec, ctx: RunContext) -> Result:
-    """Make a dataset version from ``spec.source``, working on the nodes of ``ctx`` alone."""
+    """Make a dataset version from ``spec.source``, working on the nodes of ``ctx`` alone; or leave nothing of it."""
+    folder = ctx.artefact_dir("dataset", name_of(spec.outputs["data"]))
+    try:
+        with ended_on_request(ctx):
+            return _ingest(spec, ctx, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _ingest(spec: IngestSpec, ctx: RunContext, folder: Path) -> Result:
+    quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
     target = spec.target or TARGET_OF_SKLEARN
-    folder = ctx.artefact_dir("dataset", name_of(spec.outputs["data"]))
 
     # 1. Read, clean, split and write.
     rows = _read(spec, ctx, options)

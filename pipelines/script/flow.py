@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from pipelines.workdir import working_dir
 
 GROUP_TIMEOUT_S = 60.0
 STEP_S = 0.2
+EXIT = "exit"
+"""In the attempt's folder; the code of a script that ended its own process."""
 
 
 def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
@@ -46,8 +49,8 @@ def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
             ctx.reporter.ran_on(node, int(i))
         runner = _runner(spec, group, env)
         with stop_file(ctx) as stop:
-            command = Command(spec.entrypoint, spec.is_python, folder, stop, ctx.grace_s / 2)
-            ended = _wait(runner.run.remote(command), spec, ctx)
+            command = Command(spec.entrypoint, spec.is_python, folder, stop, ctx.dir / EXIT, ctx.grace_s / 2)
+            ended = _wait(runner.run.remote(command), command, ctx)
     finally:
         if runner is not None:
             ray.kill(runner, no_restart=True)  # first: an actor whose group is removed under it hangs
@@ -75,6 +78,7 @@ def _environment(spec: ScriptSpec, ctx: RunContext, folder: Path) -> dict[str, s
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
         "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH", "")])]),
         "PYTHONUNBUFFERED": "1",
+        "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks whose sibling failed first: that one is told
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         **CHILD_HOOK,
     }
@@ -118,7 +122,7 @@ def _runner(spec: ScriptSpec, group: PlacementGroup, env: dict[str, str]) -> Any
     return options.remote()
 
 
-def _wait(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
+def _wait(run: Any, command: Command, ctx: RunContext) -> Ended | None:
     """Return how the command ended; None when it did not within the grace after a stop."""
     left_s = max(ctx.grace_s * 0.8, 2.0)
     printed = Follow(Path(ctx.dir) / "log.txt", ctx.reporter.log)
@@ -126,13 +130,13 @@ def _wait(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
         done, _ = ray.wait([run], timeout=STEP_S)
         printed.pass_on(to_the_end=bool(done))
         if done:
-            return _outcome(run, spec, ctx)
+            return _outcome(run, command, ctx)
         if ctx.stop_event.is_set():
             left_s -= STEP_S
     return None
 
 
-def _outcome(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
+def _outcome(run: Any, command: Command, ctx: RunContext) -> Ended | None:
     try:
         ended: Ended = ray.get(run)
         return ended
@@ -142,8 +146,10 @@ def _outcome(run: Any, spec: ScriptSpec, ctx: RunContext) -> Ended | None:
     except RayActorError as error:
         if ctx.stop_event.is_set():
             return None
+        if command.exit_file.exists():
+            return command.exited(int(command.exit_file.read_text(encoding="utf-8")))
         raise WorkloadFailed(
-            f"{' '.join(spec.entrypoint)} ended its own process (os._exit, a crash in native code, or out of memory)",
+            f"{shlex.join(command.argv)} lost its process (a signal, a crash in native code, or out of memory)",
             detail=str(error),
             exit_code=1,
         ) from None
@@ -169,6 +175,6 @@ def _artefacts(spec: ScriptSpec, ctx: RunContext) -> tuple[Artefact, ...]:
         sync_tree(folder)
         ctx.check_fence()
         type_, name = ctx.outputs[role].partition("://")[0], name_of(ctx.outputs[role])
-        meta = json.dumps({"made_by": " ".join(spec.entrypoint)})
+        meta = json.dumps({"made_by": shlex.join(spec.entrypoint)})
         out.append(Artefact(type_, name, str(folder), digest_of(folder), meta))
     return tuple(out)

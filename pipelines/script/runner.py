@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 
@@ -37,7 +38,12 @@ class Command:
     is_python: bool
     folder: Path
     stop_file: Path
+    exit_file: Path
     grace_s: float
+
+    def exited(self, code: int) -> Ended:
+        """Return what a process with this command line says by its exit code."""
+        return Ended(code, f"{shlex.join(self.argv)} exited with status {code}" if code else "")
 
 
 class Runner:
@@ -75,6 +81,7 @@ def _interrupt(stop_file: Path, over: threading.Event) -> None:
 
 def _python(command: Command) -> Ended:
     _keep_connection()
+    _remember_exit(command.exit_file)
     importlib.invalidate_caches()
     try:
         run_main(command.argv[1:], command.folder)
@@ -83,9 +90,7 @@ def _python(command: Command) -> Ended:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the user's code may raise anything; here it becomes a fact
-        ended = describe(error, command.folder)
-        print(ended.message, ended.detail, sep="\n", file=sys.stderr)
-        return ended
+        return describe(error, command.folder)
     return Ended(0)
 
 
@@ -113,12 +118,22 @@ def run_main(args: Sequence[str], folder: Path) -> None:
 
 
 def _exited(exit_: SystemExit, command: Command) -> Ended:
-    if exit_.code is None or exit_.code == 0:
-        return Ended(0)
-    if isinstance(exit_.code, int):
-        return Ended(exit_.code, f"{' '.join(command.argv)} exited with status {exit_.code}")
-    print(exit_.code, file=sys.stderr)
+    if exit_.code is None or isinstance(exit_.code, int):
+        return command.exited(exit_.code or 0)
     return Ended(1, str(exit_.code))
+
+
+def _remember_exit(path: Path) -> None:
+    """Have ``os._exit`` write its code down: the process ends with it, and Ray does not pass it on."""
+    leave, pid = os._exit, os.getpid()
+
+    def remembering(code: int) -> NoReturn:
+        if os.getpid() == pid:  # a forked child ends itself alone
+            path.write_text(str(code), encoding="utf-8")
+            sys.stdout.flush()
+        leave(code)
+
+    os._exit = remembering
 
 
 def _keep_connection() -> None:
@@ -148,10 +163,7 @@ def _child(command: Command) -> Ended:
     except KeyboardInterrupt:
         _end(child, command.grace_s / 2)
         raise
-    if code == 0:
-        return Ended(0)
-    code = code if code > 0 else 128 - code
-    return Ended(code, f"{' '.join(command.argv)} exited with status {code}")
+    return command.exited(code if code >= 0 else 128 - code)
 
 
 def _die_with_parent() -> None:

@@ -139,7 +139,7 @@ def test_a_killed_supervisor_is_lost_and_its_workers_go(world: RayWorld) -> None
 @pytest.mark.parametrize(
     ("fails", "error", "exit_code"),
     [
-        ("workload", "ValueError: the label is missing", 7),
+        ("workload", "ValueError: the label is missing\n\nline 3", 7),
         ("engine", "engine error: RuntimeError: broken", None),
         ("exit", "the code left with exit status 3", 3),
     ],
