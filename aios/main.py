@@ -73,7 +73,7 @@ def up(
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     running = ClusterInfo.read(settings)
-    if running is not None and address in (None, running.address) and answers(running.api_url):
+    if running is not None and address in (None, running.address) and _runs(settings, running):
         echo(f"AIOS is running already: {running.api_url} on the Ray cluster at {running.address}")
         return running
     embedded.make_private(settings.home)
@@ -135,6 +135,14 @@ def what_listens(pids: Iterable[int]) -> list[str]:
         f"on all interfaces ({len(everywhere)} ports, which Ray cannot keep on loopback): Ray's own, each of which "
         "wants the cluster's token",
     ]
+
+
+def _runs(settings: Settings, info: ClusterInfo) -> bool:
+    if info.embedded:  # a control plane may answer for some seconds after its cluster has gone
+        keeper = embedded.Keeper.read(settings.home)
+        if keeper is None or not keeper.alive:
+            return False
+    return answers(info.api_url)
 
 
 def _keeper(settings: Settings, shape: EmbeddedShape, echo: Echo) -> embedded.Keeper:

@@ -174,17 +174,19 @@ def stop(home: Path) -> bool:
 
 
 def processes_of(tmp: str) -> set[int]:
-    """Return the living processes of the cluster with this temporary directory."""
-    mark, found = f"RAY_TMPDIR={tmp}".encode(), set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            try:
-                environment = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mark in environment and started_at(int(entry)) is not None:
-                found.add(int(entry))
-    return found
+    """Return the living processes of the cluster with this temporary directory: by environment or by open files."""
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return {pid for pid in pids if pid != os.getpid() and started_at(pid) and _belongs(Path("/proc", str(pid)), tmp)}
+
+
+def _belongs(process: Path, tmp: str) -> bool:
+    """Ray's processes write their titles over their environment, but all of them have their logs or sockets open."""
+    try:
+        if f"RAY_TMPDIR={tmp}".encode() in (process / "environ").read_bytes().split(b"\0"):
+            return True
+        return any(os.readlink(link.path).startswith(f"{tmp}/") for link in os.scandir(process / "fd"))
+    except OSError:  # it has ended
+        return False
 
 
 def _clear(tmp: str) -> None:

@@ -5,6 +5,7 @@ Ray reads its authentication from the environment when it is first imported, so 
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(tempfile.mkdtemp(prefix="aios-home-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
     os.environ.pop(name, None)
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -38,9 +40,8 @@ SHAPE = EmbeddedShape(
 
 
 @pytest.fixture(scope="session")
-def settings() -> Iterator[Settings]:
-    yield Settings.from_env({"AIOS_HOME": str(HOME), "AIOS_API_PORT": "0"})
-    shutil.rmtree(HOME, ignore_errors=True)
+def settings() -> Settings:
+    return Settings.from_env({"AIOS_HOME": str(HOME), "AIOS_API_PORT": "0"})
 
 
 @pytest.fixture(scope="session")
