@@ -122,6 +122,7 @@ def own_environment(settings: Settings) -> dict[str, str]:
         "AIOS_HOME": str(settings.home),
         "AIOS_STORAGE": str(settings.storage),
         "PYTHONPATH": os.pathsep.join(filter(None, [_source(), os.environ.get("PYTHONPATH", "")])),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
 
 
