@@ -17,6 +17,7 @@ from aios.control.plane import Plane, Watched
 from aios.control.planning import ThreadedPlanning
 from aios.store.sql import SqlLog
 from aios.telemetry import logs
+from aios.telemetry.metrics import Metrics
 from aios.telemetry.spans import processors
 from aios.telemetry.traces import SpanSink
 from placement.check import violations
@@ -42,12 +43,14 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
     executor = Watched(RayExecutor(settings.storage))
     planning = ThreadedPlanning(plan, executor.wake)
     loop = Loop(log, executor, planning, judge=violations, version=aios.__version__)
+    metrics = Metrics()
+    loop.on_events(metrics)
     loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))
 
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log
 
-    plane = Plane(log, executor, loop, plan, settings.storage, log_file, parts["facts"])
+    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, parts["facts"])
     app = create_app(plane, settings.api_token_file.read_text(encoding="utf-8").strip())
     plane.start(app, API_HOST, settings.api_port, on_end)
     return plane

@@ -47,3 +47,6 @@ class Service(Protocol):
 
     def events(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
         """Return recorded events after a sequence number, in order."""
+
+    def metrics(self) -> str:
+        """Return the metrics of now in Prometheus' text format."""

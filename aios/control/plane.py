@@ -56,6 +56,8 @@ class Plane:
     ----------
     log_file : callable
         Returns where an attempt's log lies.
+    render : callable
+        Returns the metrics of a state in Prometheus' text format.
     facts : mapping
         What ``info`` returns besides the epoch.
     """
@@ -66,6 +68,7 @@ class Plane:
     planner: PlannerFunction
     storage: Path
     log_file: Callable[[str, int], Path]
+    render: Callable[[State], str]
     facts: Mapping[str, Any] = field(default_factory=dict)
     _server: uvicorn.Server | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -126,3 +129,6 @@ class Plane:
 
     def events(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
         return list(itertools.islice(self.log.read(after), limit))
+
+    def metrics(self) -> str:
+        return self.render(self.state())

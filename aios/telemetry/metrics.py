@@ -34,7 +34,6 @@ from aios.kernel.events import (
     PlacementDiffered,
     PlanAdopted,
     PreemptionOrdered,
-    Requeued,
     Submitted,
     WorkloadId,
 )
@@ -62,7 +61,7 @@ class Metrics:
         self._provider = MeterProvider([self._reader, *readers], resource=RESOURCE, shutdown_on_exit=False)
         self._reading = threading.Lock()
         self._state = State()
-        self._queued_s: dict[WorkloadId, float] = {}
+        self._waited_before_s: dict[WorkloadId, float] = {}
         meter = self._provider.get_meter("aios")
         self._submitted = meter.create_counter("aios.workloads.submitted", description="Workloads accepted.")
         self._finished = meter.create_counter("aios.workloads.finished", description="Workloads that are over.")
@@ -109,16 +108,12 @@ class Metrics:
     def _count(self, event: Event, state: State) -> None:
         match event:
             case Submitted():
-                self._queued_s[event.work.id] = event.at_s
                 self._submitted.add(1, {"tenant": event.work.tenant, "kind": event.work.kind})
-            case Requeued():
-                self._queued_s[event.workload] = event.at_s
-            case Granted():
-                queued_s = self._queued_s.pop(event.workload, None)
-                if queued_s is None and event.workload in state.workloads:
-                    queued_s = state.workloads[event.workload].queued_s  # queued under an earlier control plane
-                if queued_s is not None:
-                    self._waited_s.record(max(0.0, event.at_s - queued_s), {"tenant": _tenant(event.workload, state)})
+            case Granted() if event.workload in state.workloads:
+                waited_s = state.workloads[event.workload].waited_s
+                before_s = self._waited_before_s.get(event.workload, 0.0)
+                self._waited_before_s[event.workload] = waited_s
+                self._waited_s.record(waited_s - before_s, {"tenant": _tenant(event.workload, state)})
             case AttemptEnded():
                 labels = {**_labels(event.workload, state), "outcome": event.outcome.value}
                 self._attempts.add(1, labels)
@@ -133,7 +128,7 @@ class Metrics:
                 self._plans.add(1, {"planner": event.planner, "status": event.status})
                 self._planned_s.record(event.wall_s, {"planner": event.planner})
             case Finished():
-                self._queued_s.pop(event.workload, None)
+                self._waited_before_s.pop(event.workload, None)
                 labels = {**_labels(event.workload, state), "status": event.status, "reason": event.reason}
                 self._finished.add(1, labels)
 

@@ -26,6 +26,7 @@ from aios.kernel.events import Outcome
 from aios.kernel.ports import Observed, ObservedAttempt
 from aios.kernel.state import State
 from aios.store.memory import MemoryLog
+from aios.telemetry.metrics import Metrics
 from placement.explain import explain_plan
 from placement.model import Node, Plan, Problem
 from placement.planners.base import Budget
@@ -127,7 +128,9 @@ def build(home: Path, nodes: Sequence[Node] | None = None) -> tuple[Plane, Quick
     executor = QuickExecutor(nodes_of(EmbeddedShape.demo()) if nodes is None else nodes, home / "logs")
     watched, log = Watched(executor), MemoryLog()
     loop = Loop(log, watched, InlinePlanning(plan), poll_s=1.0)
-    return Plane(log, watched, loop, plan, home / "storage", executor.log_file), executor
+    metrics = Metrics()
+    loop.on_events(metrics)
+    return Plane(log, watched, loop, plan, home / "storage", executor.log_file, metrics.render), executor
 
 
 def plan(problem: Problem, budget: Budget) -> Plan:
