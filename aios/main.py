@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from aios import errors
 from aios.adapters import embedded
@@ -97,9 +98,9 @@ def up(
     )
     write_atomically(settings.cluster_file, json.dumps(asdict(info)))
     echo(f"AIOS is up: {info.api_url} on the Ray {info.ray_version} cluster at {info.address}")
-    if keeper is not None:
-        for line in what_listens({keeper.pid, *descendants(keeper.pid)}):
-            echo(line)
+    pids = set() if keeper is None else {keeper.pid, *descendants(keeper.pid)}
+    for line in what_listens(settings, info, pids):
+        echo(line)
     return info
 
 
@@ -125,16 +126,31 @@ def answers(url: str) -> bool:
         return False
 
 
-def what_listens(pids: Iterable[int]) -> list[str]:
-    """Return sentences on which ports of these processes are reachable from where."""
+def what_listens(settings: Settings, info: ClusterInfo, pids: Iterable[int]) -> list[str]:
+    """Return what can be reached from where, a line each: our API, Ray's dashboard, and the rest of these processes."""
     found = listeners(pids)
-    here = sorted({one.port for one in found if one.loopback})
-    everywhere = sorted({one.port for one in found if not one.loopback})
-    return [
-        f"on loopback only ({len(here)} ports): the API, the dashboard and some of Ray's agents",
-        f"on all interfaces ({len(everywhere)} ports, which Ray cannot keep on loopback): Ray's own, each of which "
-        "wants the cluster's token",
-    ]
+    named = {urlsplit(info.api_url).port, urlsplit(info.dashboard_url).port}
+    here = sorted({one.port for one in found if one.loopback} - named)
+    everywhere = sorted({one.port for one in found if not one.loopback} - named)
+    lines = [f"listens on {_place(info.api_url)}: the AIOS API, which wants the token in {settings.api_token_file}"]
+    if info.dashboard_url:
+        lines.append(f"listens on {_place(info.dashboard_url)}: Ray's dashboard and Jobs API, which want Ray's token")
+    if here:
+        lines.append(f"listens on 127.0.0.1: agents of Ray, on {_ports(here)}")
+    if everywhere:
+        lines.append(
+            f"listens on ALL interfaces, for Ray cannot keep them on loopback: its GCS, raylets and workers want "
+            f"the token in {settings.ray_token_file}, on {_ports(everywhere)}"
+        )
+    return lines
+
+
+def _place(url: str) -> str:
+    return urlsplit(url).netloc or url
+
+
+def _ports(ports: Sequence[int]) -> str:
+    return f"{len(ports)} ports ({', '.join(map(str, ports))})" if len(ports) > 1 else f"port {ports[0]}"
 
 
 def _runs(settings: Settings, info: ClusterInfo) -> bool:
