@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,6 +11,8 @@ from aios.views import LogsView, WaitView, WorkloadView
 
 TICK_S = 0.5
 _OWN_CODES = range(1, 256)
+_STATES = re.compile(r" \([A-Z]+\)")
+"""How those are that a workload waits for: they say so themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,8 @@ class Follower:
 
     def _told(self, one: _Followed) -> Iterator[Line]:
         view = one.view
-        status = "READY" if view.ready and not view.over else view.status
-        saying = (status, view.reason, view.message)
+        status = _word(view)
+        saying = (status, view.reason, _STATES.sub("", view.message))
         if saying == one.said:
             return
         repeated = one.said[:1] == (status,) and status not in ("QUEUED", "PREEMPTED")
@@ -116,7 +119,7 @@ def settled(view: WorkloadView) -> bool:
 
 def state_text(view: WorkloadView) -> str:
     """Return a workload's state in one line, with why and where."""
-    status = "READY" if view.ready and not view.over else view.status
+    status = _word(view)
     if status in ("STARTING", "RUNNING") and view.planned_nodes:
         where = ", ".join(dict.fromkeys(view.actual_nodes or view.planned_nodes))
         again = f", attempt {len(view.attempts)}" if len(view.attempts) > 1 else ""
@@ -127,6 +130,10 @@ def state_text(view: WorkloadView) -> str:
     if status in ("FAILED", "STOPPED"):
         return f"{status}: {view.error or view.message or view.reason}"
     return f"{status}{': ' + view.message if view.message and not view.over else ''}"
+
+
+def _word(view: WorkloadView) -> str:
+    return "READY" if view.ready and view.status == "RUNNING" else view.status
 
 
 def exit_code(views: Sequence[WorkloadView]) -> int:

@@ -17,7 +17,8 @@ SCHEME = "package://"
 LARGEST = 100 * 2**20
 _ALWAYS = (
     ".git/", ".hg/", ".svn/", ".venv/", "venv/", "__pycache__/", "*.pyc", "*.egg-info/", ".mypy_cache/",
-    ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".ipynb_checkpoints/", "node_modules/", ".DS_Store",
+    ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".ipynb_checkpoints/", "node_modules/",
+    "build/", "dist/", ".tox/", ".nox/", ".DS_Store",
 )  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -56,7 +57,7 @@ class _Rule:
 
 
 def pack(folder: Path, largest: int = LARGEST) -> Package:
-    """Zip a folder without caches, environments and what its ``.gitignore`` names.
+    """Zip a folder without caches, environments, builds and what its ``.gitignore`` names (``!build/`` takes it in).
 
     Raises
     ------

@@ -49,6 +49,7 @@ def check_tree(known: Mapping[TenantId, Tenant], new: Iterable[Tenant]) -> None:
     for i, tenant in enumerate(new):
         if tenant.id == ROOT:
             raise InvalidSpec("'root' is the top of the tree and no tenant", hint="choose another name")
+        _check_amounts(i, tenant)
         seen: list[TenantId] = [tenant.id]
         parent = tenant.parent
         while parent is not None and parent != ROOT:
@@ -61,6 +62,18 @@ def check_tree(known: Mapping[TenantId, Tenant], new: Iterable[Tenant]) -> None:
                 raise InvalidSpec(message, hint="break the circle", problems=(Problem((i, "parent"), message),))
             seen.append(parent)
             parent = tree[parent].parent
+
+
+def _check_amounts(i: int, tenant: Tenant) -> None:
+    limit = dict(tenant.limit or ())
+    for name, amount in tenant.quota.items() if tenant.quota is not None else ():
+        if name in limit and limit[name] < amount:
+            message = (
+                f"limit {format_amount(name, limit[name])} {name} is below the quota {format_amount(name, amount)}"
+            )
+            hint = "what is guaranteed must be allowed: raise the limit or lower the quota"
+            problem = Problem((i, "limit"), message, hint)
+            raise InvalidSpec(f"tenant {tenant.id!r}: {message}", hint=hint, problems=(problem,))
 
 
 def amounts_text(amounts: Resources | tuple[tuple[str, int], ...] | None) -> dict[str, str] | None:

@@ -1,7 +1,7 @@
 """A driver: submit a pipeline, wait, and let the exit status tell.
 
 Run it beside a running AIOS (``python examples/driver.py``), in a notebook, or as a Ray job
-(``ray job submit --working-dir . -- python examples/driver.py``).
+(``eval "$(aios env)"``, then ``ray job submit --working-dir . -- python examples/driver.py``).
 """
 
 import sys
@@ -29,7 +29,7 @@ iris = (
 with aios.Client() as client:
     submission = client.submit(iris, rerun=True)
     print("submitted:", ", ".join(workload.id for workload in submission.workloads))
-    ended = client.wait("iris")
+    ended = [one for workload in submission.workloads for one in client.wait(workload.id)]
     for workload in ended:
         print(f"{workload.name}: {workload.status} on {', '.join(workload.actual_nodes)} {workload.metrics or ''}")
 sys.exit(0 if all(workload.status == "SUCCEEDED" for workload in ended) else 1)

@@ -20,6 +20,7 @@ from aios.api.present import artefact_view, published_view
 from aios.api.service import Service
 from aios.api.workloads import documents_of
 from aios.errors import InvalidSpec, NotFound
+from aios.kernel.events import Artefact
 from aios.kernel.state import State
 from aios.views import ArtefactList, ArtefactView, PackageView, TenantList
 
@@ -121,9 +122,15 @@ def _versions(state: State, type_: str) -> tuple[ArtefactView, ...]:
 def _endpoints(state: State) -> tuple[ArtefactView, ...]:
     live = [state.workloads[id] for id in state.live]
     return tuple(
-        artefact_view(artefact, workload=w.id, attempt=len(w.attempts))
+        artefact_view(artefact, workload=w.id, attempt=len(w.attempts), inputs=_served(artefact))
         for w in live
         if w.ready
         for artefact in w.artefacts
         if artefact.type == "endpoint"
     )
+
+
+def _served(artefact: Artefact) -> tuple[str, ...]:
+    """Return the model version that an endpoint answers with."""
+    model = artefact_view(artefact).meta.get("model")
+    return (model,) if isinstance(model, str) else ()

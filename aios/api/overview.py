@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aios
-from aios.api.present import demand_text, message_of, names_of, next_of, ran_s, split_error, with_names
+from aios.api.present import artefacts_of, demand_text, message_of, names_of, next_of, ran_s, split_error, with_names
 from aios.kernel.events import PlanAdopted, WorkloadId
 from aios.kernel.queue import added, placed, unmet
-from aios.kernel.state import State, Status, Workload, waited_s
+from aios.kernel.state import Attempt, State, Status, Workload, waited_s
 from aios.tenants import amounts_text, with_default
 from aios.views import ExplainView, NodeView, PlanView, ShareView, StatusView, TenantView
 from placement.model import NodeId, NodeState, Resources, total
+
+_MOST_NODES = 10
 
 
 def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusView:
@@ -131,40 +133,77 @@ def explain_view(state: State, workload: Workload, now_s: float) -> ExplainView:
 
 def _sentence(state: State, workload: Workload, now_s: float) -> str:
     message = message_of(state, workload, now_s)
-    attempt = workload.current
-    if attempt is not None and workload.status is not Status.STOPPING:
-        where = ", ".join(dict.fromkeys(names_of(state, attempt.nodes)))
+    attempt, current = workload.attempt, workload.current
+    if current is not None and workload.status is not Status.STOPPING:
         verb = "starts" if workload.status is Status.STARTING else "runs"
-        return f"{verb} on {where}: {with_names(state, attempt.why) or f'plan {attempt.plan_id}'}"
-    if workload.status is Status.FAILED and workload.attempt is not None:
-        return split_error(workload.attempt.error)[0] or message
-    if workload.attempt is not None and workload.status is Status.SUCCEEDED:
-        where = ", ".join(dict.fromkeys(names_of(state, workload.attempt.actual or workload.attempt.nodes)))
+        why = with_names(state, current.why) or f"plan {current.plan_id}"
+        return f"{verb} on {_places(state, current.nodes)}, where {why} put it"
+    if workload.status is Status.SUCCEEDED and attempt is not None:
+        where = _places(state, attempt.actual or attempt.nodes)
         return f"ran {ran_s(workload, now_s):.1f} s on {where}, after {waited_s(workload, now_s):.1f} s of waiting"
+    if workload.status is Status.FAILED and attempt is not None:
+        message = split_error(attempt.error)[0] or message
+        code = "" if workload.exit_code is None else f" (exit code {workload.exit_code})"
+        return f"failed on {_places(state, attempt.nodes)} after {ran_s(workload, now_s):.1f} s{code}: {message}"
+    if workload.status is Status.STOPPED:
+        ran = f"after {ran_s(workload, now_s):.1f} s of running" if attempt is not None else "before it had started"
+        return f"was stopped {ran}: {message}"
     return message or f"is {workload.status.value}"
+
+
+def _places(state: State, nodes: Sequence[NodeId]) -> str:
+    """Return where bundles are: ``a-1, a-2 (2 bundles)``."""
+    counts = Counter(names_of(state, nodes))
+    return ", ".join(f"{name} ({n} bundles)" if n > 1 else name for name, n in counts.items())
 
 
 def _evidence(state: State, workload: Workload, now_s: float) -> list[str]:
     lines = [f"asks for {demand_text(workload.work.demand)}; priority {workload.work.priority}"]
+    if not workload.status.over:
+        lines.append(_choice(state, workload))
     if workload.status in (Status.QUEUED, Status.PREEMPTED):
         lines.append(f"has waited {waited_s(workload, now_s):.1f} s")
         lines += [f"needs {_named(state, id)}" for id in unmet(state, workload)]
     waits = state.waits.get(workload.id)
     if waits is not None and waits.nodes:
-        lines.append(f"{', '.join(names_of(state, waits.nodes))} kept for it until those who run there have yielded")
+        lines.append(f"{_places(state, waits.nodes)} kept for it until those who run there have yielded")
     if workload.step:
         lines.append(f"progress is saved up to step {workload.step}")
     for attempt in workload.attempts:
-        planned, actual = names_of(state, attempt.nodes), names_of(state, attempt.actual)
-        how = f", ended {attempt.outcome.value}" if attempt.outcome else ""
-        began = f", went on from step {attempt.resumed_step}" if attempt.resumed_step else ""
-        lines.append(f"attempt {attempt.number}: planned on {', '.join(planned)}{began}{how}")
-        if actual and sorted(actual) != sorted(planned):
-            lines.append(f"attempt {attempt.number} really ran on {', '.join(actual)}, against the plan")
-        if attempt.preempted_for:
-            whom = ", ".join(attempt.preempted_for)
-            lines.append(f"attempt {attempt.number} yielded to {whom} ({attempt.preempt_cause})")
+        lines += _attempt_lines(state, attempt)
+    if workload.status.over:
+        made = [f"{a.type}://{a.name}{f'@{a.version}' if a.version else ''}" for a in artefacts_of(state, workload)]
+        return lines + ([f"made {', '.join(made)}"] if made else [])
     return lines + _tenant_lines(state, workload) + _plan_lines(state.plan)
+
+
+def _choice(state: State, workload: Workload) -> str:
+    """Return which nodes could hold a bundle when they are empty: what the planner has to choose from."""
+    bundles = set(workload.work.demand.bundles)
+    ready = [node for node in state.nodes.values() if node.state is NodeState.READY]
+    fit = [
+        state.node_names.get(node.id) or node.id
+        for node in ready
+        if any(b.selector.accepts(node) and b.resources.fits_in(node.resources) for b in bundles)
+    ]
+    if not fit:
+        return f"none of the {len(ready)} nodes that are ready has what a bundle asks for"
+    which = ", ".join(sorted(fit)[:_MOST_NODES]) + (", ..." if len(fit) > _MOST_NODES else "")
+    return f"{len(fit)} of {len(ready)} nodes have what a bundle asks for: {which}"
+
+
+def _attempt_lines(state: State, attempt: Attempt) -> list[str]:
+    how = f", ended {attempt.outcome.value}" if attempt.outcome else ""
+    began = f", went on from step {attempt.resumed_step}" if attempt.resumed_step else ""
+    why = f" by {with_names(state, attempt.why)}" if attempt.why else ""
+    lines = [f"attempt {attempt.number}: put on {_places(state, attempt.nodes)}{why}{began}{how}"]
+    planned, actual = names_of(state, attempt.nodes), names_of(state, attempt.actual)
+    if actual and sorted(actual) != sorted(planned):
+        lines.append(f"attempt {attempt.number} really ran on {', '.join(actual)}, against the plan")
+    if attempt.preempted_for:
+        whom = ", ".join(attempt.preempted_for)
+        lines.append(f"attempt {attempt.number} yielded to {whom} ({attempt.preempt_cause})")
+    return lines
 
 
 def _named(state: State, id: WorkloadId) -> str:

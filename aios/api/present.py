@@ -43,7 +43,7 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
     if waits is not None and waits.nodes:
         planned = waits.nodes
     error, detail = split_error(attempt.error if attempt else "")
-    artefacts = _artefacts(state, workload)
+    artefacts = artefacts_of(state, workload)
     url = next((a.meta.get("url") or a.uri for a in reversed(artefacts) if a.type == "endpoint"), None)
     return WorkloadView(
         id=workload.id,
@@ -181,7 +181,7 @@ def artefact_view(artefact: Artefact, **more: Any) -> ArtefactView:
     )
 
 
-def _artefacts(state: State, workload: Workload) -> tuple[ArtefactView, ...]:
+def artefacts_of(state: State, workload: Workload) -> tuple[ArtefactView, ...]:
     """Return what a workload made: published versions with their numbers, and the rest."""
     keys = {f"{a.type}://{a.name}" for a in workload.artefacts}
     keys.update(reference.partition("@")[0] for _, reference in workload.work.outputs)

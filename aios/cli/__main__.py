@@ -34,6 +34,7 @@ _NOUNS = {
     "model": ("nouns", "Model versions: list."),
     "endpoint": ("nouns", "Endpoints that answer: list."),
     "event": ("nouns", "What was recorded: list."),
+    "env": ("cluster", "What Ray's own commands need to reach the cluster, for a shell."),
     "version": ("nouns", "The version of this command."),
 }
 _HIDDEN = {"nodes": ("nouns", "Same as: node list."), "tenants": ("nouns", "Same as: tenant list.")}

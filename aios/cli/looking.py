@@ -16,8 +16,10 @@ from aios.cli.output import (
     note,
     seconds,
     show,
+    solved_in,
     status_of,
     table,
+    terms_table,
     workload_table,
 )
 
@@ -57,7 +59,8 @@ def status_command(options: Options) -> None:
         f"plan       {_proof(view.plan)}",
     ]
     if options.output == "wide" or options.verbose:
-        lines += [f"{key:<10} {value}" for key, value in sorted(view.info.items())]
+        width = max((len(key) for key in view.info), default=0)
+        lines += [f"{key:<{width}} {value}" for key, value in sorted(view.info.items())]
     show(options, view, clean("\n".join(lines)))
     next_is("aios ps" if view.workloads else "aios run FILE")
 
@@ -91,7 +94,8 @@ def describe_command(options: Options, ref: str) -> None:
         views = client.find(ref)
     one = views[0] if len(views) == 1 else listed("workloads", views)
     show(options, one, "\n\n".join(_description(options, view) for view in views))
-    next_is(views[0].next if len(views) == 1 else f"aios explain {ref}")
+    itself = len(views) == 1 and views[0].next == f"aios describe {views[0].id}"
+    next_is(f"aios logs {views[0].id}" if itself else views[0].next if len(views) == 1 else f"aios explain {ref}")
 
 
 @click.command("logs")
@@ -144,12 +148,10 @@ def stop_command(options: Options, refs: tuple[str, ...]) -> int:
     """Stop workloads, or all stages of a pipeline. What is over stays as it is."""
     stopped: list[WorkloadView] = []
     with options.client() as client:
-        for ref in refs:
-            client.find(ref)
+        over = [view for ref in refs for view in client.find(ref) if view.over]
         for ref in refs:
             stopped += client.stop(ref, by="aios stop")
     show(options, listed("workloads", stopped), "\n".join(f"{view.id}  {status_of(view)}" for view in stopped))
-    over = [view for view in stopped if view.over and view.status != "STOPPED"]
     for view in over:
         note(f"{view.id} was over before: {view.status}")
     next_is(f"aios wait {refs[0]}" if len(over) < len(stopped) else f"aios describe {refs[0]}")
@@ -203,15 +205,15 @@ def plan_command(options: Options) -> None:
 def _proof(plan: PlanView) -> str:
     if not plan.planner:
         return "none yet"
-    return f"{plan.plan_id} by {plan.planner}: {plan.status}, gap {plan.gap or 0:.1%}, {seconds(plan.wall_s)}"
+    return f"{plan.plan_id} by {plan.planner}: {plan.status}, gap {plan.gap or 0:.1%}, solved in {solved_in(plan)}"
 
 
 def _plan_text(options: Options, plan: PlanView) -> str:
     parts = [f"plan {_proof(plan)}"]
     if plan.planner:
-        parts.append(f"objective {plan.objective:g}, proven bound {plan.bound:g}")
+        parts[0] += f"\nobjective {plan.objective:,.2f}, no plan can have more than {plan.bound:,.2f}"
     if plan.terms:
-        parts.append(table(options, ["TERM", "VALUE"], [[name, value] for name, value in plan.terms.items()]))
+        parts.append(terms_table(options, plan))
     if plan.shares:
         rows = [[one.tenant, f"{one.entitled:.0%}", f"{one.used:.0%}"] for one in plan.shares]
         parts.append(table(options, ["TENANT", "ENTITLED", "USED"], rows))
@@ -225,7 +227,7 @@ def _plan_text(options: Options, plan: PlanView) -> str:
 
 
 def _explanation(one: ExplainView) -> str:
-    lines = [f"{one.id} is {one.status}{f' ({one.reason})' if one.reason else ''}", f"  {one.message}"]
+    lines = [f"{one.id} is {one.status}{f' ({one.reason})' if one.reason else ''}:", f"  {one.message}"]
     lines += [f"  - {line}" for line in one.evidence]
     if one.would_run_if:
         lines.append("  it would run if: " + "; or ".join(one.would_run_if))

@@ -58,11 +58,14 @@ def node_list(options: Options) -> None:
     """Nodes, what they have and who holds it."""
     with options.client() as client:
         views = client.nodes()
+    up = {view.name for view in views if view.state != "down"}
+    wide = options.output == "wide"
+    shown = [view for view in views if wide or view.state != "down" or view.name not in up]  # no former lives
     head = ["NODE", "STATE", "HAS", "GRANTED", "WORKLOADS"]
-    rows: list[list[Any]] = [[v.name, v.state, v.resources, v.used, v.workloads] for v in views]
-    if options.output == "wide":
+    rows: list[list[Any]] = [[v.name, v.state, v.resources, v.used, v.workloads] for v in shown]
+    if wide:
         head += ["LABELS", "ID"]
-        for row, view in zip(rows, views, strict=True):
+        for row, view in zip(rows, shown, strict=True):
             row += [", ".join(f"{key}={value}" for key, value in view.labels.items()), view.id]
     show(options, listed("nodes", views), table(options, head, rows))
     next_is("aios ps")

@@ -12,7 +12,7 @@ import click
 
 from aios.cli.options import Options
 from aios.errors import AiosError
-from aios.views import SCHEMA_VERSION, WorkloadView, to_json
+from aios.views import SCHEMA_VERSION, PlanView, WorkloadView, to_json
 
 _COLORS = {
     "RUNNING": "green", "READY": "green", "SUCCEEDED": "cyan", "FAILED": "red", "STOPPED": "magenta",
@@ -91,8 +91,22 @@ def seconds(value: float | None) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
+def solved_in(plan: PlanView) -> str:
+    """Return how long a plan took to make."""
+    return f"{plan.wall_s * 1000:.0f} ms" if plan.wall_s < 1 else seconds(plan.wall_s)
+
+
+def terms_table(options: Options, plan: PlanView) -> str:
+    """Return a plan's terms, the most important first, with what each counts."""
+    from placement.weights import TERMS
+
+    units = {term.name: term.unit for term in TERMS}
+    rows = [[name, f"{value + 0.0:g}", units.get(name)] for name, value in plan.terms.items()]
+    return table(options, ["TERM", "VALUE", "WHICH COUNTS"], rows)
+
+
 def status_of(view: WorkloadView) -> str:
-    return "READY" if view.ready and not view.over else view.status
+    return "READY" if view.ready and view.status == "RUNNING" else view.status
 
 
 def workload_table(options: Options, views: Sequence[WorkloadView]) -> str:

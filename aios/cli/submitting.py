@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aios.cli.options import Options, common
-from aios.cli.output import clean, listed, next_is, note, seconds, show, table, workload_table
+from aios.cli.output import clean, listed, next_is, note, show, solved_in, table, terms_table, workload_table
 
 if TYPE_CHECKING:
     from aios.client import Client
@@ -177,7 +177,7 @@ def _verdicts(options: Options, planned: DryRunView) -> str:
     if rows:
         parts.append(table(options, ["WORKLOAD", "TENANT", "PRIO", "ASKS FOR", "VERDICT"], rows))
     plan = planned.plan
-    parts.append(f"plan: {plan.planner} {plan.status}, gap {plan.gap or 0:.1%}, {seconds(plan.wall_s)}")
-    if options.output == "wide" and plan.terms:
-        parts.append("terms: " + ", ".join(f"{name} {value:g}" for name, value in plan.terms.items()))
-    return clean("\n".join(parts))
+    parts.append(f"plan: {plan.planner} {plan.status}, gap {plan.gap or 0:.1%}, solved in {solved_in(plan)}")
+    if plan.terms:
+        parts.append(terms_table(options, plan))
+    return clean("\n\n".join(parts))

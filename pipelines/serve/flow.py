@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.serve.spec import ServeSpec
 from pipelines.train.network import read_card
 
 STEP_S = 0.2
+TAKEN = re.compile(r'Prefix \S+ is being used by application "([^"]+)"')
 PROBE_TIMEOUT_S = 30.0
 
 
@@ -45,7 +47,7 @@ def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
             ctx.ready([Artefact("endpoint", spec.name, url, meta=json.dumps(meta))])
             _watch(name, ctx)
     except RayServeException as error:
-        raise WorkloadFailed(f"the endpoint did not start: {_first_line(str(error))}", detail=str(error)) from None
+        raise _refused(spec, str(error)) from None
     finally:
         serve.delete(name)
     if ctx.preempting():
@@ -122,6 +124,16 @@ def _watch(name: str, ctx: RunContext) -> None:
         app = serve.status().applications.get(name)
         if app is None:
             raise RuntimeError(f"Serve application {name} was deleted by somebody else")
+
+
+def _refused(spec: ServeSpec, error: str) -> WorkloadFailed:
+    """Return what Serve's refusal means: most often somebody else answers at this route."""
+    if taken := TAKEN.search(error):
+        owner = taken[1].removeprefix("aios-").rpartition("-")[0] if taken[1].startswith("aios-") else taken[1]
+        return WorkloadFailed(
+            f"route {spec.route} is taken by {owner}: stop that with `aios stop {owner}`, or give another route_prefix"
+        )
+    return WorkloadFailed(f"the endpoint did not start: {_first_line(error)}", detail=error)
 
 
 def _first_line(message: str) -> str:
