@@ -101,6 +101,13 @@ def admitted(programme: Programme, n_pending: int) -> Linear:
     return each * sum(programme.vars.starts.values())
 
 
+def wishes(programme: Programme) -> Linear:
+    """Return the most that preferred topologies can bring: each that starts has its wish, in objective units."""
+    starts = programme.vars.starts
+    hoping = [g.demand.id for g in programme.batch.gangs if g.demand.topology and not g.demand.topology.required]
+    return _rate(LOCALITY.weight) * sum(starts[name] for name in hoping)
+
+
 def harm(programme: Programme) -> Linear:
     """Return minus the bundles of running work that go, in objective units."""
     victims = programme.batch.victims

@@ -20,7 +20,6 @@ from placement.planners.proposal import plan_from
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree
 from placement.score import most_there_can_be, score
-from placement.weights import LOCALITY
 
 GOOD_ENOUGH = 1e-4
 """Relative gap at which places and the bound are not improved further."""
@@ -159,7 +158,6 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     Everything pending may start, whatever is preemptible may yield for anyone, and limits are left out.
     """
     state = State(problem, tree)
-    preferred = sum(d.topology is not None and not d.topology.required for d in problem.pending)
     victims = tuple(Victim(running) for running in problem.running if running.demand.preemptible and running.nodes)
     gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
     batch = Batch(gangs, victims, state.rooms)
@@ -168,10 +166,10 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
         return most
     programme = Programme(state, batch)
     aim = objective.admitted(programme, len(problem.pending)) + objective.performance(programme)
-    programme.model.maximize(aim + objective.harm(programme))
+    programme.model.maximize(aim + objective.harm(programme) + objective.wishes(programme))
     status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
     if status not in (*SOLVED, cp_model.UNKNOWN):
         return most
     proven: float = solver.best_objective_bound / objective.SCALE
-    return min(most, proven + preferred * LOCALITY.weight)
+    return min(most, proven)
 
