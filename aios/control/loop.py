@@ -2,8 +2,11 @@
 
 Theory of operation. One thread turns. Requests come from any thread through ``submit`` and are answered once their
 events are durable. Nothing is done before it is recorded, so that a control plane that dies at any point leaves either
-nothing or a record that its successor acts upon. What is remembered between turns (the state, which question was asked)
-can be had again from the log or costs one more solve.
+nothing or a record that its successor acts upon; and nothing is done before the log has confirmed that this is still
+the one writer. What is remembered between turns (the state, which question was asked) can be had again from the log or
+costs one more solve.
+
+Its time is the executor's, but never before the log's: durations go on rightly where a clock was set back.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ POLL_S = 1.0
 RETRY_PLANNER_S = 5.0
 LONGEST_PATIENCE_S = 3600.0
 LONGEST_TROUBLE_S = 30.0
+CONFIRM_S = 5.0
+"""How often a loop that has nothing to record asks whether it is still the writer."""
 
 Listener = Callable[[Sequence[Event], State], None]
 """Gets the events of a turn once they are durable, and the state after them."""
@@ -65,9 +70,12 @@ class Loop:
         self._state = State()
         self._epoch = 0
         self._sequence = 0
+        self._ahead_s = self._logged_s = 0.0
+        self._confirmed_s: float | None = None
         self._asked: Question | None = None
         self._retry_s: float | None = None
         self._trouble_s = self._patience_s = 0.0
+        self._troubled = False
         self._stopped = threading.Event()
 
     @property
@@ -79,6 +87,10 @@ class Loop:
     def stopped(self) -> bool:
         """Whether this loop has ended, or another one has taken over."""
         return self._stopped.is_set()
+
+    def now_s(self) -> float:
+        """Return the time of the log; the executor's, where no earlier clock was ahead of it."""
+        return self._executor.now_s() + self._ahead_s
 
     def on_events(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -96,7 +108,8 @@ class Loop:
         """Take over: begin an epoch, fold the log, record the epoch."""
         self._epoch = self._log.begin()
         self._catch_up()
-        began = EpochStarted(self._executor.now_s(), self._epoch, self._version)
+        self._ahead_s = max(0.0, self._logged_s - self._executor.now_s())
+        began = EpochStarted(self.now_s(), self._epoch, self._version)
         self._record([began], evolve(began, self._state))
 
     def run(self, stop: threading.Event | None = None) -> None:
@@ -121,14 +134,17 @@ class Loop:
 
     def idle_s(self, turn: Turn | None) -> float:
         """Return how long nothing is due after a turn."""
-        now_s = self._executor.now_s()
+        if turn is None:  # whatever is due, nothing came of it just now
+            return min(self._poll_s, self._trouble_s)
+        now_s = self.now_s()
         trouble_s = now_s + self._trouble_s if self._trouble_s else None
-        due = (turn.wake_s if turn else None, self._planning.due_s(), self._retry_s, trouble_s)
+        due = (turn.wake_s, self._planning.due_s(), self._retry_s, trouble_s)
         return max(0.0, min([self._poll_s, *(due_s - now_s for due_s in due if due_s is not None)]))
 
     def _turn(self) -> Turn | None:
         # 1. Look.
-        observed, now_s = self._observe(), self._executor.now_s()
+        self._troubled = False
+        observed, now_s = self._observe(), self.now_s()
         batch = self._take_requests()
         asked = [Asked(idx, request) for idx, (request, _) in enumerate(batch)]
         proposed = self._planning.poll(now_s)
@@ -142,6 +158,7 @@ class Loop:
         # 3. Record.
         try:
             self._record(turn.events, turn.state)
+            self._confirm(turn, now_s)
         except StaleEpoch:
             self._requests.extendleft(reversed(batch))
             raise
@@ -158,17 +175,17 @@ class Loop:
         if proposed is not None:
             self._weigh(turn, proposed, now_s)
         self._ask(turn, now_s)
+        if not self._troubled:
+            self._trouble_s = 0.0
         return turn
 
     def _observe(self) -> Observed:
         try:
-            observed = self._executor.observe()
+            return self._executor.observe()
         except Exception:
             _log.exception("observe_failed")
             self._in_trouble()
             return Observed(complete=False)
-        self._trouble_s = 0.0
-        return observed
 
     def _take_requests(self) -> list[tuple[Request, Future[Reply]]]:
         batch = []
@@ -181,8 +198,16 @@ class Loop:
             return
         self._sequence = self._log.append(self._epoch, events)
         self._state = after
+        self._confirmed_s = self._logged_s = max(self._logged_s, events[-1].at_s)
         self._check(events)
         self._tell(events)
+
+    def _confirm(self, turn: Turn, now_s: float) -> None:
+        """Ask the log whether this is still the writer, before anything is done that no new record stands for."""
+        due = self._confirmed_s is None or now_s >= self._confirmed_s + CONFIRM_S
+        if not turn.events and (turn.actions or due):
+            self._log.append(self._epoch, ())
+            self._confirmed_s = now_s
 
     def _tell(self, events: Sequence[Event]) -> None:
         for listener in self._listeners:
@@ -218,6 +243,7 @@ class Loop:
         written = []
         for sequence, event in self._log.read(self._sequence):
             self._state, self._sequence = evolve(event, self._state), sequence
+            self._logged_s = max(self._logged_s, event.at_s)
             written.append(event)
         return written
 
@@ -250,6 +276,7 @@ class Loop:
         self._asked = question
 
     def _in_trouble(self) -> None:
+        self._troubled = True
         self._trouble_s = min(max(0.1, 2 * self._trouble_s), LONGEST_TROUBLE_S)
 
     def _refuse_all(self) -> None:

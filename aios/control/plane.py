@@ -99,7 +99,7 @@ class Plane:
         return self.loop.state
 
     def now_s(self) -> float:
-        return self.executor.now_s()
+        return self.loop.now_s()
 
     def info(self) -> Mapping[str, Any]:
         return {**self.facts, "epoch": self.loop.state.epoch, "cluster_answers": self.executor.last.complete}

@@ -157,6 +157,72 @@ def test_trouble_is_looked_at_again_later_and_later() -> None:
     assert loop.idle_s(loop.turn()) == 3600.0, "an answer ends the trouble"
 
 
+def test_a_store_that_fails_is_not_asked_without_a_pause_though_a_plan_is_due() -> None:
+    def broken(problem: Problem, budget: Budget) -> Plan:
+        raise ZeroDivisionError
+
+    loop, cluster, log = plane(broken)
+    loop.submit(submit(want("a")))
+    while loop.idle_s(loop.turn()) == 0.0:
+        pass
+    cluster.advance(cluster.now_s() + 5.0)  # the planner is to be asked again
+    log.fail_before = 10
+    waits = []
+    for name in "bcdef":
+        loop.submit(submit(want(name)))
+        waits.append(loop.idle_s(loop.turn()))
+    assert waits == sorted(waits)
+    assert 0.0 < waits[0] < waits[-1], "each failure is followed by a longer pause"
+
+
+def test_a_control_plane_that_was_asleep_touches_nothing_of_its_successor() -> None:
+    """1. The first sleeps. 2. Its successor launches work. 3. The first wakes and sees attempts it does not know."""
+    first, cluster, log = plane()
+    run_until_quiet(first, cluster)
+    second = Loop(log, cluster, InlinePlanning(first_fit), poll_s=3600.0)
+    second.start()
+    second.submit(submit(want("a")))
+    while not second.state.live or status(second, "a") is not Status.RUNNING:
+        cluster.wait(second.idle_s(second.turn()))
+    log_before = log.all()
+    assert first.turn() is None
+    assert first.stopped
+    assert len(cluster.attempts) == 1
+    assert log.all() == log_before
+
+
+def test_an_idle_control_plane_finds_out_that_it_was_succeeded() -> None:
+    first, cluster, log = plane()
+    run_until_quiet(first, cluster)
+    plane(log=log)
+    cluster.advance(cluster.now_s() + 10.0)
+    assert first.turn() is None
+    assert first.stopped
+
+
+def test_time_goes_on_from_the_log_where_the_clock_was_set_back() -> None:
+    """1. A failure at t=1,000,000 backs off. 2. The control plane comes back with a clock at 0. 3. It is tried again."""
+    log = Recorder()
+    early = Cluster(log)
+    early.advance(1_000_000.0)
+    loop = Loop(log, early, InlinePlanning(first_fit), poll_s=3600.0)
+    loop.start()
+    loop.submit(TEAM)
+    loop.submit(submit(want("a", max_retries=1)))
+    while not loop.state.live or status(loop, "a") is not Status.RUNNING:
+        early.wait(loop.idle_s(loop.turn()))
+    early.fail_attempt(loop.state.live[0])
+    loop.turn()
+    late = Cluster(log)
+    again = Loop(log, late, InlinePlanning(first_fit), poll_s=3600.0)
+    again.start()
+    assert again.now_s() >= 1_000_000.0
+    run_until_quiet(again, late)
+    assert status(again, "a") is Status.SUCCEEDED
+    assert again.state.workloads[again.state.names["a"]].waited_s < 10.0, "no wait for the old clock"
+    assert [e.at_s for e in log.all()] == sorted(e.at_s for e in log.all())
+
+
 def test_a_later_control_plane_ends_the_earlier_one() -> None:
     first, _, log = plane()
     first.turn()
