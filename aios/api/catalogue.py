@@ -16,7 +16,7 @@ from aios.api import intake
 from aios.api.answers import DOCUMENTS, answer, shows, takes
 from aios.api.body import JsonBody
 from aios.api.overview import tenant_views
-from aios.api.present import artefact_view, published_view
+from aios.api.present import answers, artefact_view, published_view
 from aios.api.service import Service
 from aios.api.workloads import documents_of
 from aios.errors import InvalidSpec, NotFound
@@ -124,7 +124,7 @@ def _endpoints(state: State) -> tuple[ArtefactView, ...]:
     return tuple(
         artefact_view(artefact, workload=w.id, attempt=len(w.attempts), inputs=_served(artefact))
         for w in live
-        if w.ready
+        if answers(w)
         for artefact in w.artefacts
         if artefact.type == "endpoint"
     )

@@ -59,7 +59,7 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
         pipeline=work.pipeline,
         needs=tuple(work.needs),
         service=work.service,
-        ready=workload.ready,
+        ready=answers(workload),
         over=workload.status.over,
         demand=demand_text(work.demand),
         planned_nodes=names_of(state, planned),
@@ -78,6 +78,11 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
         checkpoint=workload.checkpoint,
         checkpoint_step=workload.step,
     )
+
+
+def answers(workload: Workload) -> bool:
+    """Return whether a service answers, and nobody has asked it to end."""
+    return workload.ready and workload.status is Status.RUNNING and workload.stop_requested_s is None
 
 
 def attempt_view(state: State, attempt: Attempt) -> AttemptView:
@@ -132,7 +137,7 @@ def next_of(workload: Workload, url: str | None = None) -> str:
     match workload.status:
         case Status.QUEUED | Status.PREEMPTED | Status.PAUSED:
             return f"aios explain {id}"
-        case Status.RUNNING if workload.ready and url:
+        case Status.RUNNING if answers(workload) and url:
             return f"curl {url}"
         case Status.STARTING | Status.RUNNING:
             return f"aios logs -f {id}"
@@ -155,7 +160,7 @@ def split_error(error: str) -> tuple[str, str]:
 
 def fingerprint(workloads: Iterable[Workload]) -> str:
     """Return a short text that changes when anything about the workloads does that a follower shows."""
-    parts = [(w.id, w.status.value, w.reason, w.message, len(w.attempts), w.ready, w.step) for w in workloads]
+    parts = [(w.id, w.status.value, w.reason, w.message, len(w.attempts), answers(w), w.step) for w in workloads]
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from aios.api.answers import DOCUMENTS, EXAMPLE, answer, shows, takes
 from aios.api.body import JsonBody, only_keys
 from aios.api.find import find, find_one
 from aios.api.overview import explain_view, plan_view
-from aios.api.present import fingerprint, workload_view
+from aios.api.present import answers, fingerprint, workload_view
 from aios.api.service import Service
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.ports import StopWork
@@ -165,7 +165,7 @@ def settled(workloads: list[Workload], until: str) -> bool:
         return all(w.status.over for w in workloads)
     if until == "running":
         return all(w.status.over or w.status is Status.RUNNING for w in workloads)
-    return all(w.status.over or (w.work.service and w.ready) for w in workloads)
+    return all(w.status.over or (w.work.service and answers(w)) for w in workloads)
 
 
 def decoded(piece: bytes, last: bool) -> tuple[str, int]:
