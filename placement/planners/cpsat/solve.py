@@ -8,7 +8,8 @@ from dataclasses import replace
 from ortools.sat.python import cp_model
 
 from placement.check import violations
-from placement.model import Cause, DemandId, Grant, NodeId, Plan, Preemption, Problem, Resize, SolveStats
+from placement.model import Cause, Demand, DemandId, Grant, NodeId, Plan, Preemption, Problem, Resize, SolveStats
+from placement.planners import rules
 from placement.planners.admission import admit
 from placement.planners.base import Budget
 from placement.planners.cpsat import objective
@@ -18,7 +19,7 @@ from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter,
 from placement.planners.greedy import GreedyFitter
 from placement.planners.proposal import plan_from
 from placement.planners.state import State, Victim
-from placement.planners.tree import Tree
+from placement.planners.tree import Tree, add
 from placement.score import most_there_can_be, score
 
 GOOD_ENOUGH = 1e-4
@@ -155,10 +156,10 @@ def _stats(problem: Problem, tree: Tree, plan: Plan, meter: Meter) -> SolveStats
 def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     """Return a proven bound on any plan's objective: the programme of the whole cluster without the order.
 
-    Everything pending may start, whatever is preemptible may yield for anyone, and limits are left out.
+    Everything pending may start, who might have to yield under some plan may do so for anyone, and limits are left out.
     """
     state = State(problem, tree)
-    victims = tuple(Victim(running) for running in problem.running if running.demand.preemptible and running.nodes)
+    victims = _who_might_yield(problem, tree)
     gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
     batch = Batch(gangs, victims, state.rooms)
     most = most_there_can_be(problem)
@@ -173,3 +174,24 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     proven: float = solver.best_objective_bound / objective.SCALE
     return min(most, proven)
 
+
+def _who_might_yield(problem: Problem, tree: Tree) -> tuple[Victim, ...]:
+    """Return the running work that some newcomer might displace under some plan.
+
+    A tenant's use is never larger than with all of its work, and the larger it is, the more of it may be reclaimed; so
+    whoever may not be displaced then never may.
+    """
+    fullest = State(problem, tree)
+    for running in problem.running:
+        _use_more(fullest, running.demand, len(running.nodes))
+    for demand in problem.pending:
+        _use_more(fullest, demand, 0)
+    kinds = {(d.tenant, d.priority, d.submitted_s): d for d in problem.pending}.values()
+    victims = (Victim(running) for running in problem.running if running.nodes)
+    return tuple(v for v in victims if any(rules.might_displace(fullest, kind, v) for kind in kinds))
+
+
+def _use_more(state: State, demand: Demand, n_has: int) -> None:
+    for node in state.tree.paths[demand.tenant]:
+        for bundle in demand.bundles[n_has:]:
+            add(state.use[node], bundle.resources)
