@@ -244,3 +244,30 @@ def test_a_mistyped_command_gets_a_suggestion(alone: Aios) -> None:
 def _write(name: str, text: str) -> str:
     Path(name).write_text(text, encoding="utf-8")
     return name
+
+
+TENANTS = {
+    "parents in a circle": ("kind: tenant\nname: a\nparent: b\n---\nkind: tenant\nname: b\nparent: a\n", "a → b → a"),
+    "an unknown parent": (
+        "kind: tenant\nname: a\nparent: nope\n",
+        "bad.yaml:3: parent: tenant 'a' has an unknown parent",
+    ),
+    "a weight of nothing": ("kind: tenant\nname: a\nweight: 0\n", "bad.yaml:3: weight: must be greater than 0"),
+    "a quota in a wrong unit": ("kind: tenant\nname: a\nquota: {memory: 3 apples}\n", "'3 apples' is not an amount"),
+    "a limit below the quota": (
+        "kind: tenant\nname: a\nquota: {CPU: 4}\nlimit: {CPU: 2}\n",
+        "bad.yaml:4: limit: limit 2 CPU is below the quota 4",
+    ),
+    "a workload": (GOOD, "only documents of kind tenant belong here"),
+}
+
+
+@pytest.mark.parametrize("case", TENANTS)
+def test_a_wrong_tenant_is_refused_and_none_is_changed(aios: Aios, plane: Served, case: str) -> None:
+    text, says = TENANTS[case]
+    before = plane.state.tenants
+    ran = aios("tenant", "apply", "-f", _write("bad.yaml", text))
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.out == ""
+    assert plane.state.tenants == before

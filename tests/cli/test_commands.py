@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 import yaml
 
 from aios.cli.__main__ import run as run_aios
+from aios.cli.options import Options
+from aios.cli.output import terms_table
+from aios.errors import InvalidSpec
+from aios.packages import pack
+from aios.views import PlanView
 from tests.cli.conftest import Aios
 from tests.support.plane import Served
 
@@ -246,3 +252,68 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in _ALL:
         assert run_aios([name, "--help"]) == 0
         assert "Usage: aios" in capsys.readouterr().out
+
+
+def test_help_takes_little_of_a_cpu() -> None:
+    """``aios --help`` may take 0.4 s of CPU time, starting Python included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "aios.cli", "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.4
+
+
+def test_env_gives_what_rays_own_commands_need(alone: Aios, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ran = alone("env")
+    assert ran.code == 108
+    assert "no cluster is running here" in ran.err
+    info = {"address": "10.0.0.1:1", "api_url": "http://127.0.0.1:1", "ray_version": "2", "python_version": "3"}
+    more = {"embedded": True, "dashboard_url": "http://127.0.0.1:2"}
+    (home / "cluster.json").write_text(json.dumps({**info, **more, "pids": []}))
+    assert alone("env").out.splitlines() == [
+        "export RAY_API_SERVER_ADDRESS=http://127.0.0.1:2",
+        "export RAY_AUTH_MODE=token",
+        f"export RAY_AUTH_TOKEN_PATH={home / 'ray_token'}",
+    ]
+    (home / "cluster.json").write_text(json.dumps({**info, **more, "embedded": False, "pids": []}))
+    assert alone("env", "-o", "json").json == {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:2"}
+
+
+def test_a_plans_terms_are_shown_with_what_they_count() -> None:
+    shown = terms_table(Options(), PlanView(terms={"admitted": 0.5, "harm": -0.0, "invented_later": 2.0}))
+    assert shown.splitlines()[0].split() == ["TERM", "VALUE", "WHICH", "COUNTS"]
+    assert "admitted        0.5    pending work that starts" in shown
+    assert "harm            0      minus the bundles of running work that stop" in shown
+    assert shown.endswith("invented_later  2      -")
+
+
+def test_a_plan_says_how_long_it_took_and_what_is_proven(aios: Aios) -> None:
+    write("count.yaml", SCRIPT)
+    assert "solved in" in aios("apply", "-f", "count.yaml", "--dry-run").out
+    aios("run", "count.yaml")
+    assert "no plan can have more than" in aios("plan").out
+
+
+def test_explain_says_how_it_ended(aios: Aios) -> None:
+    write("count.yaml", SCRIPT)
+    aios("run", "count.yaml")
+    explained = aios("explain", "count").out
+    assert "is SUCCEEDED:\n  ran " in explained
+    assert "on a-1, after" in explained
+    assert "attempt 1: put on a-1 by plan" in explained
+    assert aios("describe", "count").err.splitlines()[-1].startswith("next: aios logs count-")
+    again = aios("stop", "count")
+    assert "was over before: SUCCEEDED" in again.err
+    assert again.err.splitlines()[-1].startswith("next: aios describe")
+
+
+def test_builds_and_environments_are_not_uploaded(tmp_path: Path) -> None:
+    for name in ("run.py", ".venv/lib/x.py", "build/x.o", "dist/x.whl", "src/build/y.o", "src/y.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert pack(tmp_path).n_files == 2
+    (tmp_path / ".gitignore").write_text("!/build/\n")
+    assert pack(tmp_path).n_files == 4
+    with pytest.raises(InvalidSpec, match="more than 0 MiB") as large:
+        pack(tmp_path, largest=2)
+    assert "name data in .gitignore" in large.value.hint
