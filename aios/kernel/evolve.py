@@ -122,8 +122,7 @@ def _apply(event: Event, state: State) -> State:
             state = replace(state, waits=_without(state, event.workload))
             return _with(state, event.workload, lambda w: _requeued(event, w))
         case Finished():
-            live = tuple(id for id in state.live if id != event.workload)
-            state = replace(state, live=live, waits=_without(state, event.workload))
+            state = replace(state, live=_not_among(state.live, event.workload), waits=_without(state, event.workload))
             return _with(state, event.workload, lambda w: _finished(event, w))
 
 
@@ -136,6 +135,13 @@ def _with(state: State, id: WorkloadId, change: Callable[[Workload], Workload]) 
 
 def _without(state: State, id: WorkloadId) -> Map[WorkloadId, Waits]:
     return state.waits.delete(id) if id in state.waits else state.waits
+
+
+def _not_among(live: tuple[WorkloadId, ...], id: WorkloadId) -> tuple[WorkloadId, ...]:
+    if id not in live:
+        return live
+    at = live.index(id)
+    return live[:at] + live[at + 1 :]
 
 
 def _edit(workload: Workload, number: int, change: Callable[[Attempt], Attempt]) -> Workload:
@@ -220,9 +226,11 @@ def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workloa
         )
 
     workload = _edit(workload, event.attempt, ordered)
-    for_whom = ", ".join(event.beneficiaries) or "the plan"
     reason = PREEMPTED_BY.get(event.cause, "Preempted")
-    return replace(workload, status=Status.STOPPING, reason=reason, message=f"yields to {for_whom}")
+    message = f"yields to {', '.join(event.beneficiaries) or 'the plan'}"
+    if event.cause == "node":
+        message = "a node of it is leaving: it saves its progress and goes on elsewhere"
+    return replace(workload, status=Status.STOPPING, reason=reason, message=message)
 
 
 def _attempt_started(event: AttemptStarted, workload: Workload) -> Workload:

@@ -23,14 +23,13 @@ def split(reference: str) -> tuple[str, str]:
 def resolve(state: State, workload: Workload, reference: str) -> Published | None:
     """Return the version that a reference means for a workload, None where there is none.
 
-    A version that a workload it needs has made comes first, then the newest. Versions that came after the latest
-    attempt's grant are not seen, so that every look at one attempt gives the same answer.
+    A version that a workload it needs has made comes first, then the newest. Versions that came after the first grant
+    are not seen: every look gives the same answer, and what goes on from a checkpoint reads what it began with.
     """
     key, wanted = split(reference)
-    attempt = workload.attempt
     versions = state.versions.get(key, ())
-    if attempt is not None:
-        versions = tuple(v for v in versions if v.at_s <= attempt.granted_s)
+    if workload.attempts:
+        versions = tuple(v for v in versions if v.at_s <= workload.attempts[0].granted_s)
     if wanted and wanted != "latest":
         return next((v for v in versions if str(v.version) == wanted.removeprefix("v")), None)
     upstream = _upstream(state, workload)

@@ -29,6 +29,9 @@ from aios.kernel.retry import after_end
 from aios.kernel.state import Attempt, Status, Workload
 from placement.model import Node, NodeId, NodeState
 
+START_S = 600.0
+"""How long an attempt may take from its grant until it runs; then it is lost, and others may have its place."""
+
 Key = tuple[WorkloadId, int, int]
 """Workload, attempt, fence."""
 
@@ -80,6 +83,15 @@ def notice_attempt(
     elif seen is None and observed.complete and attempt.started_s is not None:
         gone = "its supervisor went away"
         _end(fold, AttemptEnded(now_s, workload.id, attempt.number, Outcome.LOST, error=gone))
+    elif observed.complete and now_s >= starts_by_s(fold.state.workloads[workload.id].attempts[-1]):
+        slow = f"it did not start within {START_S:g} s"
+        _end(fold, AttemptEnded(now_s, workload.id, attempt.number, Outcome.LOST, error=slow))
+
+
+def starts_by_s(attempt: Attempt) -> float:
+    """Return when an attempt that does not run yet is given up."""
+    waits = attempt.started_s is None and attempt.deadline_s is None
+    return attempt.granted_s + START_S if waits else float("inf")
 
 
 def differs(planned: tuple[NodeId, ...], actual: tuple[NodeId, ...]) -> bool:
@@ -90,9 +102,10 @@ def differs(planned: tuple[NodeId, ...], actual: tuple[NodeId, ...]) -> bool:
 
 
 def _lost_node(attempt: Attempt, nodes: Mapping[NodeId, Node]) -> NodeId | None:
+    """Return a node that is down under an attempt; a worker may be on a node that holds no work, such as the head."""
     for id in sorted({*attempt.nodes, *attempt.actual}):
         node = nodes.get(id)
-        if node is None or node.state is NodeState.DOWN:
+        if node.state is NodeState.DOWN if node is not None else id in attempt.nodes:
             return id
     return None
 

@@ -1,14 +1,14 @@
-"""What moves without a planner: asked stops, failed needs, and nodes that were kept and are free now."""
+"""What moves without a planner: asked stops, failed needs, leaving nodes, and kept nodes that are free now."""
 
 from __future__ import annotations
 
-from aios.kernel.events import Finished, Waits
+from aios.kernel.events import Finished, PreemptionOrdered, Waits
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
 from aios.kernel.queue import kept, live, unmet, yielding_for
 from aios.kernel.room import Room
-from aios.kernel.state import DEPENDENCY_PENDING, State, Status, Workload
+from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload
 from placement.model import NodeState
 
 PATIENCE_S = 60.0
@@ -21,6 +21,8 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
         workload = fold.state.workloads[id]
         if workload.current is None:
             _settle(fold, now_s, workload)
+        else:
+            _leave_draining(fold, now_s, workload, workload.current)
     _grant_kept(fold, now_s, observed)
 
 
@@ -45,6 +47,18 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         detail = f"{workload.message}; attempt {number} not before t={workload.not_before_s:g}"
         if id not in state.waits:
             fold.wait(Waits(now_s, id, "BackingOff", detail))
+
+
+def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attempt) -> None:
+    """Have an attempt save its progress and go on elsewhere before its node goes.
+
+    What may not be preempted stays as long as the node does; unless it has not started, for there it never will.
+    """
+    nodes = (fold.state.nodes.get(id) for id in attempt.nodes)
+    may_go = workload.work.demand.preemptible or attempt.started_s is None
+    if may_go and attempt.deadline_s is None and any(n is not None and n.state is NodeState.DRAINING for n in nodes):
+        deadline_s = now_s + workload.work.grace_s
+        fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, "node", (), deadline_s))
 
 
 def _missing_input(state: State, workload: Workload) -> str | None:

@@ -10,7 +10,7 @@ from aios.kernel.admit import admit
 from aios.kernel.adopt import Judge, adopt
 from aios.kernel.events import Event
 from aios.kernel.evolve import Fold
-from aios.kernel.notice import notice
+from aios.kernel.notice import notice, starts_by_s
 from aios.kernel.ports import Answer, Asked, Observed
 from aios.kernel.progress import PATIENCE_S, progress
 from aios.kernel.queue import Ask, Proposed, ask, kept, live
@@ -35,7 +35,7 @@ class Turn:
     settled : bool
         ``ask`` is what the adopted plan leaves open: no new answer is to be had.
     wake_s : float or None
-        When something falls due by itself: a back-off or a grace that ends.
+        When something falls due by itself: a back-off, a grace or the time to start that ends.
     """
 
     state: State
@@ -80,7 +80,6 @@ def _wake_s(state: State, now_s: float) -> float | None:
         attempt = workload.current
         if attempt is not None and attempt.deadline_s is not None:
             due.append(attempt.deadline_s)
-        if attempt is None:
-            due.append(workload.not_before_s)
+        due.append(workload.not_before_s if attempt is None else starts_by_s(attempt))
     due.extend(state.waits[id].at_s + PATIENCE_S for id in state.waits if kept(state, id))
-    return min((due_s for due_s in due if due_s > now_s), default=None)
+    return min((due_s for due_s in due if now_s < due_s < float("inf")), default=None)

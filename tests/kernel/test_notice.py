@@ -19,7 +19,7 @@ from aios.kernel.events import (
     PlacementDiffered,
     Published,
 )
-from aios.kernel.notice import differs
+from aios.kernel.notice import START_S, differs
 from aios.kernel.ports import Phase, StopWork
 from aios.kernel.state import Status
 from placement.model import NodeState
@@ -95,6 +95,51 @@ def test_a_worker_elsewhere_than_planned_is_said_once() -> None:
 )
 def test_differs_where_a_worker_has_no_bundle(planned: str, actual: str, expected: bool) -> None:
     assert differs(tuple(planned), tuple(actual)) is expected  # type: ignore[arg-type]  # node ids
+
+
+def test_a_worker_on_a_node_that_holds_no_work_is_said_and_costs_nothing() -> None:
+    bench = running("n1", "n2")
+    bench.sees("a", nodes=("n1", "head"))
+    (differed,) = of_type(bench.turn().events, PlacementDiffered)
+    assert differed.actual == ("n1", "head")
+    assert not bench.turn().events
+    assert bench["a"].status is Status.RUNNING
+
+
+def test_a_node_under_a_stray_worker_that_goes_down_ends_the_attempt() -> None:
+    bench = running("n1")
+    bench.sees("a", nodes=("n2",))
+    bench.turn()
+    bench.nodes.pop()
+    assert of_type(bench.turn().events, AttemptEnded)[0].outcome is Outcome.LOST
+
+
+@pytest.mark.parametrize("seen", [None, Phase.LAUNCHING])
+def test_an_attempt_that_does_not_start_gives_up_its_place_in_the_end(seen: Phase | None) -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")))
+    bench.turn(plan=bench.plan({"a": ["n1"]}))
+    if seen is not None:
+        bench.sees("a", seen, nodes=())
+    assert not bench.turn(after_s=START_S - 1.0).events
+    assert bench.last.wake_s == bench.now_s + 1.0
+    bench.complete = False
+    assert not bench.turn().events, "the cluster does not answer: it may run"
+    bench.complete = True
+    (end,) = of_type(bench.turn().events, AttemptEnded)
+    assert (end.outcome, end.error) == (Outcome.LOST, "it did not start within 600 s")
+    assert bench["a"].status is Status.QUEUED
+    assert bench.last.actions == (() if seen is None else (Kill(bench.id("a"), 1), Forget(bench.id("a"), 1)))
+
+
+def test_an_attempt_that_started_late_but_started_is_left_alone() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")))
+    bench.turn(plan=bench.plan({"a": ["n1"]}))
+    bench.sees("a")
+    bench.turn(after_s=START_S + 1.0)
+    assert bench["a"].status is Status.RUNNING
+    assert bench.last.wake_s is None
 
 
 def test_progress_is_kept_and_never_falls() -> None:

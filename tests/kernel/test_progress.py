@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from aios.kernel.actions import Launch, ResolvedInput
-from aios.kernel.events import Artefact, Finished, Outcome, Published, Requeued, Waits
+from aios.kernel.actions import Launch, ResolvedInput, Stop
+from aios.kernel.events import Artefact, Finished, Outcome, PreemptionOrdered, Published, Requeued, Waits
 from aios.kernel.ports import Phase, StopWork
 from aios.kernel.retry import LONGEST_DELAY_S, backoff_s
 from aios.kernel.state import Status, waited_s
-from placement.model import Reason
+from placement.model import NodeState, Reason
 from tests.support.bench import Bench, of_type
-from tests.support.building import submit, want
+from tests.support.building import node, submit, want
 
 
 def pipeline(**others: object) -> Bench:
@@ -121,6 +121,66 @@ def test_an_input_that_nothing_made_ends_the_workload_with_a_reason() -> None:
     finish(bench, "ingest")
     assert (bench["train"].status, bench["train"].reason) == (Status.FAILED, "MissingInput")
     assert "dataset://d" in bench["train"].message
+
+
+def test_what_goes_on_from_a_checkpoint_reads_what_it_began_with() -> None:
+    bench = pipeline()
+    finish(bench, "ingest", made(1))
+    bench.turn(submit(want("reader", inputs=(("data", "dataset://d"),))))
+    bench.runs("reader", "n2")
+    bench.turn(submit(want("other")))
+    finish(bench, "other", made(2))
+    bench.sees("reader", checkpoint="c/5", step=5)
+    bench.turn()
+    bench.misses("reader")
+    bench.turn()
+    turn = bench.turn(plan=bench.plan({"reader": ["n2"]}))
+    (launch,) = [action for action in turn.actions if isinstance(action, Launch)]
+    assert (launch.attempt, launch.step, launch.inputs[0].reference) == (2, 5, "dataset://d@1")
+
+
+# Nodes that leave
+
+
+def draining(*, started: bool, preemptible: bool = True) -> Bench:
+    """Return a bench where the node under ``a`` has begun to drain."""
+    bench = Bench()
+    bench.turn(submit(want("a", preemptible=preemptible, grace_s=10.0)))
+    bench.turn(plan=bench.plan({"a": ["n1"]}))
+    bench.sees("a", Phase.RUNNING if started else Phase.LAUNCHING)
+    bench.turn()
+    bench.nodes[0] = node("n1", state=NodeState.DRAINING)
+    bench.turn()
+    return bench
+
+
+def test_work_on_a_node_that_drains_saves_its_progress_and_goes_on_elsewhere() -> None:
+    bench = draining(started=True)
+    assert bench.last.actions == (Stop(bench.id("a"), 1, "preempt", 10.0),)
+    assert (bench["a"].status, bench["a"].reason) == (Status.STOPPING, "NodeDraining")
+    assert not of_type(bench.turn().events, PreemptionOrdered), "asked once"
+    bench.sees_end("a", Outcome.PREEMPTED, checkpoint="c/3", step=3)
+    turn = bench.turn()
+    assert (bench["a"].status, bench["a"].reason, bench["a"].failures) == (Status.PREEMPTED, "NodeDraining", 0)
+    assert turn.ask is not None
+    bench.misses("a")
+    bench.runs("a", "n2")
+    assert bench["a"].attempts[1].resumed_step == 3
+
+
+def test_what_may_not_be_preempted_stays_on_a_node_that_drains() -> None:
+    bench = draining(started=True, preemptible=False)
+    assert not bench.last.actions
+    assert bench["a"].status is Status.RUNNING
+
+
+@pytest.mark.parametrize("preemptible", [True, False])
+def test_what_has_not_started_on_a_node_that_drains_goes_elsewhere(preemptible: bool) -> None:
+    bench = draining(started=False, preemptible=preemptible)
+    assert bench["a"].status is Status.STOPPING
+    bench.sees_end("a", Outcome.PREEMPTED)
+    bench.turn()
+    assert bench["a"].status is Status.PREEMPTED
 
 
 # Retries
