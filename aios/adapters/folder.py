@@ -10,7 +10,7 @@
             launch.json          what was asked for (bundles, nodes, fence)
             claimed              made once by the supervisor: no second one runs the engine
             status.json          the latest report, replaced at each change
-            stop.json            the request to end: why, and until when
+            stop.json            the request to end: why, until when, and when it was written
             ended.json           how it ended; made once, the first word is the last
             forgotten            released by the control plane
             log.txt              output of the engine and lines of its workers
@@ -141,21 +141,26 @@ class Folder:
         """Return the last word there is, final or not."""
         return self._read("ended.json") or self._read("status.json") or Report()
 
-    def ask_to_end(self, why: str, deadline_s: float) -> None:
+    def ask_to_end(self, why: str, now_s: float, grace_s: float) -> None:
         """Leave the request to end; asked again, the earlier deadline and a stop (over a preemption) stand."""
-        if (before := self.asked_to_end()) is not None:
+        deadline_s = now_s + grace_s
+        if (before := self._stop()) is not None:
             why = "stop" if "stop" in (why, before[0]) else why
             deadline_s = min(deadline_s, before[1])
-        if before != (why, deadline_s):
-            write_atomically(self.path / "stop.json", json.dumps([why, deadline_s]))
+        if before is None or (why, deadline_s) != before[:2]:
+            write_atomically(self.path / "stop.json", json.dumps([why, deadline_s, now_s]))
 
     def asked_to_end(self) -> tuple[str, float] | None:
-        """Return why it was asked to end and by when, or None."""
+        """Return why it was asked to end, and how many seconds it had left then, whatever this machine's clock says."""
+        stop = self._stop()
+        return None if stop is None else (stop[0], stop[1] - stop[2])
+
+    def _stop(self) -> tuple[str, float, float] | None:
         try:
-            why, deadline_s = json.loads((self.path / "stop.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            why, deadline_s, asked_s = json.loads((self.path / "stop.json").read_text(encoding="utf-8"))
+            return str(why), float(deadline_s), float(asked_s)
+        except (FileNotFoundError, ValueError, TypeError):  # damaged: it will be asked again
             return None
-        return str(why), float(deadline_s)
 
     def forget(self) -> None:
         if self.path.exists():
@@ -203,14 +208,14 @@ def live_folders(storage: Path) -> tuple[Folder, ...]:
     except FileNotFoundError:
         return ()
     pairs = (name.rpartition("@") for name in names)
-    return tuple(Folder(storage, workload, int(attempt)) for workload, _, attempt in pairs)
+    return tuple(Folder(storage, workload, int(attempt)) for workload, _, attempt in pairs if attempt.isdecimal())
 
 
 def last_change_ns(storage: Path) -> int:
     """Return when anything last changed in any attempt, in the storage's own time."""
     try:
         return (storage / "attempts" / ".changed").stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:  # not there yet; or the storage does not answer, which the next look will say
         return 0
 
 

@@ -61,11 +61,13 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def kill_descendants(pid: int) -> None:
-    """Kill all that comes from ``pid``, until nothing is left."""
-    while alive := descendants(pid):
+def kill_descendants(pid: int, timeout_s: float = 10.0) -> None:
+    """Kill all that comes from ``pid`` until nothing is left; what the kernel holds fast is left after a while."""
+    deadline_s = time.monotonic() + timeout_s
+    while (alive := descendants(pid)) and time.monotonic() < deadline_s:
         signal_all(alive, signal.SIGKILL)
         reap()
+        time.sleep(0.01)
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:

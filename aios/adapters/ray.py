@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import ray
 import structlog
 from ray.exceptions import RayError
 
+from aios.adapters.clock import SteadyClock
 from aios.adapters.folder import Folder, Held, last_change_ns, live_folders
 from aios.adapters.ray_leftovers import Leftovers, actors_of_attempts, kill_actor
 from aios.adapters.ray_nodes import observed_nodes
@@ -50,9 +52,7 @@ class RayExecutor:
         self._released: list[tuple[float, Held]] = []
         self._swept_s = 0.0
         self._last_change = 0
-
-    def now_s(self) -> float:
-        return time.time()
+        self.now_s = SteadyClock().now_s
 
     def wake(self) -> None:
         self._woken.set()
@@ -71,9 +71,11 @@ class RayExecutor:
             actors = actors_of_attempts()
             table = ray.nodes()
             folders += self._half_launched(folders, actors)
-            attempts = self._observe_attempts(folders, actors, table)
-            nodes = observed_nodes(table, self._private, self._held(folders))
-            self._sweep(folders, actors)
+            seen = self._seen(folders)
+            held = {folder: folder.held() for folder in seen}
+            attempts = self._observe_attempts(seen, held, actors, table)
+            nodes = observed_nodes(table, self._private, [*held.values(), *self._being_released()])
+            self._sweep(seen, actors)
         except (RayError, OSError, RuntimeError, ValueError, KeyError) as error:
             log.warning("cluster_did_not_answer", error=str(error))
             return Observed(complete=False)
@@ -100,26 +102,46 @@ class RayExecutor:
                 found.append(folder)
         return tuple(found)
 
+    def _seen(self, folders: Sequence[Folder]) -> dict[Folder, ObservedAttempt]:
+        """Return each attempt as its folder shows it; one whose folder is damaged is given up, and harms no other."""
+        seen = {}
+        for folder in folders:
+            try:
+                seen[folder] = folder.observed()
+            except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
+                log.warning("folder_damaged", workload=folder.workload, attempt=folder.attempt, error=str(error))
+                self._release(folder)
+                folder.forget()
+        return seen
+
     def _observe_attempts(
-        self, folders: Sequence[Folder], actors: Mapping[str, str], table: Sequence[Mapping[str, Any]]
+        self,
+        seen: Mapping[Folder, ObservedAttempt],
+        held: Mapping[Folder, Held],
+        actors: Mapping[str, str],
+        table: Sequence[Mapping[str, Any]],
     ) -> tuple[ObservedAttempt, ...]:
         alive = {str(node["NodeID"]) for node in table if node["Alive"]}
-        for folder in folders:
-            if folder.ended() is not None:
-                continue
-            if gone := sorted(set(folder.held().nodes) - alive):
-                self._end(folder, Outcome.LOST, f"node {gone[0][:8]} went away")
+        found = []
+        for folder, one in seen.items():
+            why = ""
+            if gone := sorted(set(held[folder].nodes) - alive):
+                why = f"node {gone[0][:8]} went away"
             elif attempt_name(folder.workload, folder.attempt) not in actors:
-                self._end(folder, Outcome.LOST, "its supervisor went away")
-        return tuple(folder.observed() for folder in folders)
+                why = "its supervisor went away"
+            if why and one.phase is not Phase.ENDED:
+                self._end(folder, Outcome.LOST, why)
+                one = folder.observed()
+            found.append(one)
+        return tuple(found)
 
-    def _held(self, folders: Sequence[Folder]) -> list[Held]:
-        """Return what attempts hold, those among them that Ray may not have cleared away yet."""
+    def _being_released(self) -> list[Held]:
+        """Return what attempts held until a moment ago: Ray may not have cleared it away yet."""
         now_s = time.monotonic()
         self._released = [(until_s, held) for until_s, held in self._released if until_s > now_s]
-        return [folder.held() for folder in folders] + [held for _, held in self._released]
+        return [held for _, held in self._released]
 
-    def _sweep(self, folders: Sequence[Folder], actors: Mapping[str, str]) -> None:
+    def _sweep(self, folders: Iterable[Folder], actors: Mapping[str, str]) -> None:
         if time.monotonic() < self._swept_s + SWEEP_S:
             return
         self._swept_s = time.monotonic()
@@ -135,7 +157,7 @@ class RayExecutor:
             case Stop(workload, attempt, why, grace_s):
                 folder = Folder(self._storage, workload, attempt)
                 if folder.is_live() and folder.ended() is None:
-                    folder.ask_to_end(why, self.now_s() + grace_s)
+                    folder.ask_to_end(why, self.now_s(), grace_s)
             case Kill(workload, attempt):
                 folder = Folder(self._storage, workload, attempt)
                 asked = folder.asked_to_end()
@@ -179,7 +201,8 @@ class RayExecutor:
 
     def _forget(self, folder: Folder) -> None:
         if folder.is_live():
-            self._released.append((time.monotonic() + SETTLE_S, folder.held()))
+            with suppress(FileNotFoundError, ValueError, TypeError):  # damaged: it counts as others' for a moment
+                self._released.append((time.monotonic() + SETTLE_S, folder.held()))
         self._release(folder)
         folder.forget()
 

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 SERVE_NAMESPACE = "serve"
 SERVE_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 _NAME = re.compile(r"(aios/[^/]+/[0-9]+)(/.*)?")
+_REPLICA = re.compile(r"SERVE_REPLICA::aios-([^#]+)-([0-9]+)#.*")
 
 
 def actors_of_attempts() -> Mapping[str, str]:
@@ -46,13 +47,16 @@ class Leftovers:
         """Remove what belongs to attempts that are not known."""
         strays = [name for name, owner in actors.items() if owner not in known]
         groups = [group for owner, group in _groups() if owner not in known]
-        if strays or groups:
-            log.info("strays_swept", actors=strays, n_groups=len(groups))
+        served = sorted(served_attempts() - known)
+        if strays or groups or served:
+            log.info("strays_swept", actors=strays, n_groups=len(groups), served=served)
         self._remove(strays, groups)
+        for attempt in served:
+            delete_application(attempt)
 
     def remove_all(self) -> None:
         """Remove everything of every attempt, the supervisors too."""
-        for attempt in {*actors_of_attempts().values(), *(owner for owner, _ in _groups())}:
+        for attempt in {*actors_of_attempts().values(), *(owner for owner, _ in _groups()), *served_attempts()}:
             self.remove(attempt)
 
     def _remove(self, actors: list[str], groups: list[PlacementGroup]) -> None:
@@ -85,6 +89,13 @@ def _groups() -> list[tuple[str, PlacementGroup]]:
 def application_of(attempt: str) -> str:
     """Return the name under which an attempt deploys on Ray Serve."""
     return attempt.replace("/", "-")
+
+
+def served_attempts() -> set[str]:
+    """Return the attempts that have replicas on Ray Serve; looked up by name, so that no busy Serve holds us up."""
+    rows = ray.util.list_named_actors(all_namespaces=True)
+    names = (row["name"] for row in rows if row["namespace"] == SERVE_NAMESPACE)
+    return {f"aios/{match[1]}/{match[2]}" for name in names if (match := _REPLICA.fullmatch(name)) is not None}
 
 
 def delete_application(attempt: str) -> None:

@@ -36,7 +36,7 @@ def observed_nodes(
     found = []
     for row in table:
         capacity = resources_from_ray(row["Resources"])
-        if not row["Alive"] or not (capacity.get("CPU") or capacity.get("GPU")):
+        if not row["Alive"] or not _can_hold_work(capacity):
             continue
         node_id = NodeId(row["NodeID"])
         foreign = Resources()
@@ -47,6 +47,11 @@ def observed_nodes(
         labels = tuple(sorted((str(key), str(value)) for key, value in row["Labels"].items()))
         found.append(ObservedNode(Node(node_id, capacity, labels, state), _name(row), foreign))
     return tuple(sorted(found, key=lambda node: (node.name, node.node.id)))
+
+
+def _can_hold_work(capacity: Resources) -> bool:
+    """Return whether there is anything besides memory, which every node has, a head without CPUs too."""
+    return any(amount and name != "memory" for name, amount in capacity.items())
 
 
 def resources_from_ray(amounts: Mapping[str, float]) -> Resources:

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ BEAT_S = 0.25
 """How often the supervisor looks at its folder."""
 REPORTING_S = 10.0
 """After the first worker reported, how long the others may take before the attempt counts as running."""
+AGAIN_S = 1.0
+"""How long after storage refused an attempt's last word it is asked again."""
 SILENT_S = 30.0
 """How long an engine may take before it counts as running though no worker reported."""
 NODE_DEATH_S = 12.0
@@ -95,6 +98,8 @@ class Supervisor:
         self._by_bundle: dict[int, str] = {}
         self._others: list[str] = []
         self._began_s = time.monotonic()
+        self._until_s = float("inf")
+        self._asked: tuple[str, float] | None = None
         self._reported_s: float | None = None
         self._works = False
         self._dirty = False
@@ -132,7 +137,8 @@ class Supervisor:
             self._report = replace(self._report, metrics=metrics)  # written at the next beat
 
     def log(self, line: str) -> None:
-        os.write(1, f"{line.rstrip()}\n".encode(errors="replace"))
+        with suppress(OSError):  # a full disk loses a line, and must not lose the attempt
+            os.write(1, f"{line.rstrip()}\n".encode(errors="replace"))
 
     def preempting(self) -> bool:
         return self._context.preempting()
@@ -204,8 +210,19 @@ class Supervisor:
         with self._lock:
             self._done.set()
             self._report = replace(end, phase=Phase.ENDED.value)
+        while not self._said():
+            time.sleep(AGAIN_S)
+
+    def _said(self) -> bool:
+        """Return whether the last word is on storage; a full disk may have room again later."""
+        try:
             self._folder.end(self._report)
-        sys.stdout.flush()
+        except OSError as error:
+            self.log(f"{self._name}: cannot say how it ended: {error}")
+            return False
+        with suppress(OSError):
+            sys.stdout.flush()
+        return True
 
     # The watching thread.
 
@@ -215,7 +232,7 @@ class Supervisor:
             self._wake.clear()
             try:
                 self._beat()
-            except OSError as error:  # storage that does not answer now may answer at the next beat
+            except (OSError, ValueError) as error:  # what storage does not give now it may give at the next beat
                 self.log(f"{self._name}: cannot use its folder: {error}")
 
     def _beat(self) -> None:
@@ -239,13 +256,16 @@ class Supervisor:
             return now_s > self._reported_s + REPORTING_S
         return now_s > self._began_s + SILENT_S
 
-    def _ask(self, why: str, deadline_s: float) -> None:
+    def _ask(self, why: str, left_s: float) -> None:
+        if self._asked != (why, left_s):
+            self._asked = why, left_s
+            self._until_s = min(self._until_s, time.monotonic() + left_s)
         if self._context.stop_reason != why:
             self._context.stop_reason = why
             self._context.stop_event.set()
             with self._lock:
                 self._note(replace(self._report, phase=Phase.STOPPING.value))
-        if time.time() > deadline_s:
+        if time.monotonic() > self._until_s:
             outcome = Outcome.PREEMPTED if why == "preempt" else Outcome.STOPPED
             error = "it did not end within its grace and was ended"
             with self._lock:
@@ -257,7 +277,8 @@ class Supervisor:
     def _leave_unless_done(self) -> None:
         """End this process and its children, unless the engine has just ended by itself."""
         if not self._done.is_set():
-            sys.stdout.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
             kill_descendants(os.getpid())
             os._exit(1)
 

@@ -201,7 +201,7 @@ def test_an_idle_control_plane_finds_out_that_it_was_succeeded() -> None:
 
 
 def test_time_goes_on_from_the_log_where_the_clock_was_set_back() -> None:
-    """1. A failure at t=1,000,000 backs off. 2. The control plane comes back with a clock at 0. 3. It is tried again."""
+    """1. A failure at t=1,000,000 backs off. 2. A control plane comes back with a clock at 0. 3. It is tried again."""
     log = Recorder()
     early = Cluster(log)
     early.advance(1_000_000.0)

@@ -190,6 +190,35 @@ def test_strays_of_unknown_attempts_are_swept(world: RayWorld, monkeypatch: pyte
     eventually(lambda: placement_group_table(group)["state"] == "REMOVED")
 
 
+def test_a_serve_application_of_an_unknown_attempt_is_deleted(world: RayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray import serve
+
+    serve.start(proxy_location="Disabled")
+    try:
+        for name in ("aios-unknown-1-4", "theirs"):
+            answer = serve.deployment(_Answer, ray_actor_options={"num_cpus": 0})
+            serve.run(answer.bind(), name=name, route_prefix=f"/{name}")
+        monkeypatch.setattr("aios.adapters.ray.SWEEP_S", 0.0)
+        world.executor.observe()
+        eventually(lambda: set(serve.status().applications) == {"theirs"}, what="the end of the stray application")
+    finally:
+        serve.shutdown()
+
+
+@pytest.mark.parametrize("file", ["launch.json", "status.json"])
+def test_a_damaged_folder_ends_its_attempt_and_harms_no_other(world: RayWorld, file: str) -> None:
+    damaged, sound = world.work(f"damaged-{file[:2]}"), world.work(f"sound-{file[:2]}")
+    world.run(damaged, world.nodes[0])
+    world.run(sound, world.nodes[1])
+    os.kill(world.supervisor_pid(damaged), signal.SIGSTOP)  # it would repair its report
+    (world.storage / "attempts" / damaged.id / "1" / file).write_text('{"half a', encoding="utf-8")
+    observed = world.executor.observe()
+    assert observed.complete
+    assert find(observed, damaged) is None
+    assert find(observed, sound) is not None
+    world.executor.apply([Kill(sound.id, 1), Forget(sound.id, 1)])
+
+
 def test_an_old_fence_starts_nothing_and_an_overtaken_attempt_ends(world: RayWorld) -> None:
     work = world.work("fenced")
     world.executor.apply([Launch(work, 1, 5, (world.nodes[0],))])
@@ -244,3 +273,8 @@ def test_an_attempt_that_loses_one_of_its_nodes_is_lost_whole(world: RayWorld, r
     later = until(world, lambda seen: world.doomed not in {one.node.id for one in seen.nodes})
     assert find(later, work) == seen
     world.executor.apply([Forget(work.id, 1)])
+
+
+class _Answer:
+    def __call__(self) -> str:
+        return "here"
