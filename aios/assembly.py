@@ -9,6 +9,7 @@ from typing import Any
 
 import aios
 from aios.adapters.folder import Folder
+from aios.adapters.growth import may_grow
 from aios.adapters.ray import RayExecutor
 from aios.api.app import create_app
 from aios.config import API_HOST, Settings
@@ -50,7 +51,8 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log
 
-    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, parts["facts"])
+    facts = {**parts["facts"], "autoscaling": not parts["facts"]["embedded"] and may_grow()}
+    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, facts)
     app = create_app(plane, settings.api_token_file.read_text(encoding="utf-8").strip())
     plane.start(app, API_HOST, settings.api_port, on_end)
     return plane
