@@ -127,11 +127,11 @@ def _remember_exit(path: Path) -> None:
     """Have ``os._exit`` write its code down: the process ends with it, and Ray does not pass it on."""
     leave, pid = os._exit, os.getpid()
 
-    def remembering(code: int) -> NoReturn:
+    def remembering(status: int) -> NoReturn:
         if os.getpid() == pid:  # a forked child ends itself alone
-            path.write_text(str(code), encoding="utf-8")
+            path.write_text(str(status), encoding="utf-8")
             sys.stdout.flush()
-        leave(code)
+        leave(status)
 
     os._exit = remembering
 
