@@ -17,7 +17,7 @@ from placement.model import Cause, Demand, DemandId, NodeId, Problem, Running, T
 from placement.planners import claims
 from placement.planners.claims import Claim
 from placement.planners.fitting import place, shape
-from placement.planners.order import Step, next_step
+from placement.planners.order import Step, guaranteed, next_step
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector
 
@@ -152,7 +152,8 @@ class _Admission:
     def _delays_nobody(self, demand: Demand, more: Vector, fit: Fit) -> bool:
         """Return whether no claim is delayed by the fit, or each one could be made good by displacing the passer.
 
-        What a guarantee of another tenant's allows passes any claim; victims of the newcomer's own side count as gone.
+        What a guarantee of another tenant's allows passes any claim; that of the claim's own tenant passes claims to
+        what is borrowed, but for more important ones. Victims of the newcomer's own side count as gone.
         """
         claims_ahead = self._claims()
         if not claims_ahead:
@@ -165,7 +166,8 @@ class _Admission:
             if not claims.delays(claim, granted, demand):
                 continue
             mine, _ = self.tree.apart(demand.tenant, claim.demand.tenant)
-            if mine and self.tree.within(mine[-1], after[mine[-1]], more):
+            top = mine[-1] if mine else demand.tenant
+            if self.tree.within(top, after[top], more) and (mine or self._only_borrows(claim, demand)):
                 self.late.add(claim.demand.id)
             elif claims.could_displace(claim, claims.moment(self.state, claim), demand, fit.nodes):
                 passed.append(claim)
@@ -174,6 +176,12 @@ class _Admission:
         for claim in passed:
             self.outcome.blocked[claim.demand.id] = replace(claim, passed=claim.passed | {demand.id})
         return True
+
+    def _only_borrows(self, claim: Claim, passer: Demand) -> bool:
+        """Return whether the claim, no more important than the passer, is above their tenant's guarantee then."""
+        if claim.demand.priority > passer.priority:
+            return False
+        return not guaranteed(claims.moment(self.state, claim), claim.demand.tenant, claims.asked(claim.demand))
 
     def _beside(self, demand: Demand, more: Vector) -> Fit | None:
         """Try to place the demand beside what the claims will need."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from placement.model import Cause, Demand, DemandId, NodeId, Plan, Problem
 from placement.planners import rules
-from placement.planners.admission import Fit, admit
+from placement.planners.admission import Fit, Fitter, admit
 from placement.planners.base import Budget
 from placement.planners.claims import asked
 from placement.planners.fitting import place, rooms_without
-from placement.planners.proposal import plan_from
+from placement.planners.proposal import Decided, lawful, plan_from
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector, add
 
@@ -24,8 +24,18 @@ class Greedy:
     name = "greedy"
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
-        tree = Tree(problem)
-        return plan_from(problem, tree, admit(problem, tree, GreedyFitter()))
+        return decided(problem, GreedyFitter())[0]
+
+
+def decided(problem: Problem, fitter: Fitter) -> Decided:
+    """Return a plan that the judge passes, and the decisions that led to it."""
+
+    def decide(asked: Problem) -> Decided:
+        tree = Tree(asked)
+        outcome = admit(asked, tree, fitter)
+        return plan_from(asked, tree, outcome), outcome
+
+    return lawful(problem, decide)
 
 
 class GreedyFitter:

@@ -37,6 +37,7 @@ def plan(
     """
     began, fallbacks, entitled = clock(), list[str](), entitlements(problem)
     best: tuple[Score, Plan] | None = None
+    best_is_sound = False
     for planner in reversed(planners):
         try:
             proposed = planner(problem, budget)
@@ -49,8 +50,8 @@ def plan(
             if best is not None:
                 continue
         value = score(problem, proposed, entitled)
-        if best is None or value >= best[0]:
-            best = value, proposed
+        if best is None or not best_is_sound or value >= best[0]:
+            best, best_is_sound = (value, proposed), not broken
         else:
             fallbacks.append(f"{planner.name}: no better than {best[1].stats.planner}")
     if best is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from placement.check import milder
+from collections.abc import Callable
+from dataclasses import replace
+
+from placement.check import milder, violations
 from placement.model import Cause, DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, SolveStats, Waiting
 from placement.planners.admission import Outcome, displaced_victims
 from placement.planners.tree import Tree
+from placement.score import order_of_service
 
 
 def plan_from(problem: Problem, tree: Tree, outcome: Outcome, stats: SolveStats | None = None) -> Plan:
@@ -17,6 +21,27 @@ def plan_from(problem: Problem, tree: Tree, outcome: Outcome, stats: SolveStats 
     }
     preemptions, resizes = _preemptions(problem, outcome), _resizes(problem, outcome)
     return sparing(problem, Plan(grants, preemptions, resizes, waiting, {}, stats or SolveStats()))
+
+
+Decided = tuple[Plan, Outcome]
+
+
+def lawful(problem: Problem, decide: Callable[[Problem], Decided]) -> Decided:
+    """Return what ``decide`` answers, with fewer newcomers where a later one has put an earlier one in the wrong.
+
+    Each decision is judged when it is made, and the judge looks at the whole: what reclaimed within a guarantee has no
+    right to it once others of its side have borrowed. Then the last in the order of service waits.
+    """
+    asked, order = problem, [demand.id for demand in order_of_service(problem)]
+    while True:
+        plan, outcome = decide(asked)
+        left_out = {d.id: Waiting(Reason.CAPACITY, "waits for room") for d in problem.pending if d not in asked.pending}
+        plan = replace(plan, waiting={**plan.waiting, **left_out})
+        granted = {grant.demand for grant in plan.grants}
+        if not granted or not violations(problem, plan):
+            return plan, outcome
+        last = next(name for name in reversed(order) if name in granted)
+        asked = replace(asked, pending=tuple(d for d in asked.pending if d.id != last))
 
 
 def sparing(problem: Problem, plan: Plan) -> Plan:

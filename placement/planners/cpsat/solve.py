@@ -10,14 +10,12 @@ from ortools.sat.python import cp_model
 from placement.check import violations
 from placement.model import Cause, Demand, DemandId, Grant, NodeId, Plan, Preemption, Problem, Resize, SolveStats
 from placement.planners import rules
-from placement.planners.admission import admit
 from placement.planners.base import Budget
 from placement.planners.cpsat import objective
 from placement.planners.cpsat.batches import Batch, Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter, Meter, kept, least_harm, placements
-from placement.planners.greedy import GreedyFitter
-from placement.planners.proposal import plan_from
+from placement.planners.greedy import GreedyFitter, decided
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, add
 from placement.score import most_there_can_be, score
@@ -33,18 +31,16 @@ class CpSat:
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
         tree, meter = Tree(problem), Meter(budget)
-        outcomes = [admit(problem, tree, fitter) for fitter in (GreedyFitter(), ExactFitter(meter))]
-        plans = [plan_from(problem, tree, outcome) for outcome in outcomes]
+        rough, exact = decided(problem, GreedyFitter()), decided(problem, ExactFitter(meter))
         # Decisions that are each the best can leave less room than greedy's by chance: then greedy's stand.
-        plan, outcome = plans[1], outcomes[1]
-        if score(problem, plans[0]).service > score(problem, plan).service:
-            plan, outcome = plans[0], outcomes[0]
+        rough_is_better = score(problem, rough[0]).service > score(problem, exact[0]).service
+        plan, outcome = rough if rough_is_better else exact
         if not any(outcome.blocked.values()):
             # A claim was judged against the places as they are, so they stay where one is kept.
             for improve in (with_fewest_victims, with_best_places):
-                better = improve(problem, plan, meter)
-                if better is not None and _improves(problem, better, plan):
-                    plan = better
+                improved = improve(problem, plan, meter)
+                if improved is not None and _improves(problem, improved, plan):
+                    plan = improved
         return replace(plan, stats=_stats(problem, tree, plan, meter))
 
 
