@@ -38,6 +38,8 @@ SETTLE_S = 3.0
 """How long Ray may count what an attempt held after it was forgotten."""
 SWEEP_S = 10.0
 """How often things without an attempt are looked for."""
+APPLY_S = 2.0
+"""How long actions are done in one go; what is left comes with the next turn, and requests get in between."""
 _OUTCOMES = {"stop": Outcome.STOPPED, "preempt": Outcome.PREEMPTED}
 
 
@@ -50,6 +52,7 @@ class RayExecutor:
         self._leftovers = Leftovers()
         self._woken = threading.Event()
         self._released: list[tuple[float, Held]] = []
+        self._to_remove: set[str] = set()
         self._swept_s = 0.0
         self._last_change = 0
         self.now_s = SteadyClock().now_s
@@ -74,6 +77,7 @@ class RayExecutor:
             seen = self._seen(folders)
             held = {folder: folder.held() for folder in seen}
             attempts = self._observe_attempts(seen, held, actors, table)
+            self._remove_leftovers()
             nodes = observed_nodes(table, self._private, [*held.values(), *self._being_released()])
             self._sweep(seen, actors)
         except (RayError, OSError, RuntimeError, ValueError, KeyError) as error:
@@ -82,11 +86,21 @@ class RayExecutor:
         return Observed(nodes=nodes, attempts=attempts, complete=True)
 
     def apply(self, actions: Sequence[Action]) -> None:
-        for action in actions:
+        until_s = time.monotonic() + APPLY_S
+        for done, action in enumerate(actions, start=1):
             try:
+                if isinstance(action, Launch):  # those stand last: what makes room for them must be gone
+                    self._remove_leftovers()
                 self._apply(action)
             except (RayError, OSError, RuntimeError, ValueError) as error:
                 log.warning("action_failed", action=type(action).__name__, error=str(error))
+            if time.monotonic() >= until_s and done < len(actions):
+                self.wake()
+                break
+        try:
+            self._remove_leftovers()
+        except (RayError, RuntimeError, ValueError) as error:
+            log.warning("leftovers_stay", attempts=sorted(self._to_remove), error=str(error))
 
     # Looking.
 
@@ -209,4 +223,9 @@ class RayExecutor:
     def _release(self, folder: Folder) -> None:
         name = attempt_name(folder.workload, folder.attempt)
         kill_actor(name)
-        self._leftovers.remove(name)
+        self._to_remove.add(name)
+
+    def _remove_leftovers(self) -> None:
+        if self._to_remove:
+            self._leftovers.remove(self._to_remove)
+            self._to_remove.clear()

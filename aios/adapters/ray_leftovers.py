@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ray
@@ -36,12 +36,12 @@ def owner_of(name: str) -> str | None:
 class Leftovers:
     """Finds and removes them; asked again, it finds nothing."""
 
-    def remove(self, attempt: str) -> None:
-        """Remove all that carries the attempt's name."""
-        actors = [name for name, owner in actors_of_attempts().items() if owner == attempt]
-        groups = [group for owner, group in _groups() if owner == attempt]
+    def remove(self, attempts: Collection[str]) -> None:
+        """Remove all that carries one of these attempts' names; Ray is asked once for all of them."""
+        actors = [name for name, owner in actors_of_attempts().items() if owner in attempts]
+        groups = [group for owner, group in _groups() if owner in attempts]
         self._remove(actors, groups)
-        delete_application(attempt)
+        delete_applications(attempts)
 
     def sweep(self, actors: Mapping[str, str], known: set[str]) -> None:
         """Remove what belongs to attempts that are not known."""
@@ -51,13 +51,11 @@ class Leftovers:
         if strays or groups or served:
             log.info("strays_swept", actors=strays, n_groups=len(groups), served=served)
         self._remove(strays, groups)
-        for attempt in served:
-            delete_application(attempt)
+        delete_applications(served)
 
     def remove_all(self) -> None:
         """Remove everything of every attempt, the supervisors too."""
-        for attempt in {*actors_of_attempts().values(), *(owner for owner, _ in _groups()), *served_attempts()}:
-            self.remove(attempt)
+        self.remove({*actors_of_attempts().values(), *(owner for owner, _ in _groups()), *served_attempts()})
 
     def _remove(self, actors: list[str], groups: list[PlacementGroup]) -> None:
         for name in actors:  # before the groups: a call to an actor whose group went first may hang
@@ -98,9 +96,11 @@ def served_attempts() -> set[str]:
     return {f"aios/{match[1]}/{match[2]}" for name in names if (match := _REPLICA.fullmatch(name)) is not None}
 
 
-def delete_application(attempt: str) -> None:
-    """Have a Serve application deleted beside us, where Serve runs at all."""
+def delete_applications(attempts: Collection[str]) -> None:
+    """Have these attempts' Serve applications deleted beside us, where Serve runs at all."""
+    if not attempts:
+        return
     rows = ray.util.list_named_actors(all_namespaces=True)
     if {"name": SERVE_CONTROLLER, "namespace": SERVE_NAMESPACE} in rows:
         controller: Any = ray.get_actor(SERVE_CONTROLLER, namespace=SERVE_NAMESPACE)
-        controller.delete_apps.remote([application_of(attempt)])
+        controller.delete_apps.remote([application_of(attempt) for attempt in sorted(attempts)])

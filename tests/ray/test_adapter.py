@@ -190,6 +190,21 @@ def test_strays_of_unknown_attempts_are_swept(world: RayWorld, monkeypatch: pyte
     eventually(lambda: placement_group_table(group)["state"] == "REMOVED")
 
 
+def test_what_takes_too_long_in_one_go_is_done_with_the_next(world: RayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = [world.work(f"many{idx}") for idx in range(3)]
+    launches = [Launch(work, 1, 1, (world.nodes[0],)) for work in works]
+    monkeypatch.setattr("aios.adapters.ray.APPLY_S", 0.0)
+    for n_seen in (1, 2, 3):
+        left = [one for one in launches if find(world.executor.observe(), one.work) is None]
+        world.executor.apply(left)
+        seen = world.executor.observe()
+        assert sum(find(seen, work) is not None for work in works) == n_seen
+    monkeypatch.undo()
+    ends = [action(work.id, 1) for work in works for action in (Kill, Forget)]
+    world.executor.apply(ends)
+    assert not [work for work in works if find(world.executor.observe(), work)]
+
+
 def test_a_serve_application_of_an_unknown_attempt_is_deleted(world: RayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray import serve
 
