@@ -105,7 +105,7 @@ def _lost_node(attempt: Attempt, nodes: Mapping[NodeId, Node]) -> NodeId | None:
     """Return a node that is down under an attempt; a worker may be on a node that holds no work, such as the head."""
     for id in sorted({*attempt.nodes, *attempt.actual}):
         node = nodes.get(id)
-        if node.state is NodeState.DOWN if node is not None else id in attempt.nodes:
+        if node is not None and node.state is NodeState.DOWN:
             return id
     return None
 

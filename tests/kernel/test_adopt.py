@@ -205,6 +205,19 @@ def test_room_beside_a_kept_place_goes_to_others_at_once() -> None:
     assert bench["next"].status is Status.STARTING
 
 
+def test_room_beside_the_leaving_and_the_kept_on_one_node_goes_to_others_at_once() -> None:
+    bench = queue(want("low", cpu=4), nodes=[node("n1", cpu=8)])
+    bench.runs("low", "n1")
+    bench.turn(submit(want("urgent", cpu=7, priority=9)))
+    bench.turn(plan=bench.plan({"urgent": ["n1"]}, preempt={"low": ["urgent"]}))
+    bench.turn(submit(want("next", cpu=1)))
+    bench.turn(plan=bench.plan({"next": ["n1"]}))
+    assert bench["next"].status is Status.STARTING
+    bench.sees_end("low", Outcome.PREEMPTED)
+    bench.turn()
+    assert bench["urgent"].status is Status.STARTING, "and there is room for all of what was kept"
+
+
 def test_a_victim_that_does_not_listen_is_killed_when_its_grace_ends() -> None:
     bench = crowded()
     bench.sees("low", Phase.STOPPING)

@@ -249,6 +249,17 @@ def test_the_first_loss_is_tried_again_at_once_and_losses_in_a_row_later_and_lat
     assert delays == [0.0, 1.0, 2.0, 4.0]
 
 
+def test_a_loss_after_another_end_is_the_first_in_its_row() -> None:
+    bench = failing(5)
+    delays = []
+    for outcome in (Outcome.LOST, Outcome.LOST, Outcome.FAILED, Outcome.LOST):
+        end(bench, outcome)
+        (again,) = of_type(bench.last.events, Requeued)
+        delays.append(again.not_before_s - again.at_s)
+        bench.turn(after_s=LONGEST_DELAY_S)
+    assert delays == [0.0, 1.0, 1.0, 0.0]
+
+
 def test_the_delay_doubles_up_to_a_limit() -> None:
     assert [backoff_s(n) for n in (1, 2, 3, 9, 10, 1000)] == [1, 2, 4, 256, LONGEST_DELAY_S, LONGEST_DELAY_S]
 
