@@ -30,6 +30,7 @@ from placement.workloads import read_pending, read_running
 __all__ = ["Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
 
 MOST_NODES = 200_000
+_LEAST_WEIGHT = 1e-6
 _FAIRNESS = ("drf",)
 
 _TOP = ("name", "now_s", "policy", "nodes", "tenants", "running", "pending", "expect")
@@ -169,13 +170,15 @@ def _tenant(fields: Mapping[str, Value], policy: Policy) -> Tenant:
 
 
 def _weight(value: Value) -> float:
+    """Return a weight; 0 is the least there is: such a tenant borrows what nobody else wants."""
     weight = value.number(0.0, 1e6)
-    if weight < 1e-6:
+    if 0 < weight < _LEAST_WEIGHT:
         value.fail(
             f"is {weight:g}",
-            "a weight is a number from 0.000001 to 1000000; a tenant that may not borrow says `borrow_limit: {GPU: 0}`",
+            "a weight is 0 or a number from 0.000001 to 1000000; a tenant that may not borrow says "
+            "`borrow_limit: {GPU: 0}`",
         )
-    return weight
+    return max(weight, _LEAST_WEIGHT)
 
 
 def _limits(value: Value | None) -> tuple[tuple[str, int], ...] | None:

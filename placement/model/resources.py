@@ -15,8 +15,8 @@ UNIT_RESOURCES = frozenset({"GPU"})
 """Resources that come as devices: a fraction of one must fit a single device."""
 
 MILLI = 1000
-LARGEST = 2**62
-"""No amount may be larger, so that sums stay far from overflow checks of the solver's 64-bit integers."""
+LARGEST = 2**66
+"""No amount may be larger. The solver counts in coarser units, so that its sums stay far from 64-bit overflow."""
 
 _BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?)\s*(B|KiB|MiB|GiB|TiB)?\s*")

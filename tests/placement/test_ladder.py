@@ -62,6 +62,12 @@ def test_a_rung_that_fails_is_told_and_the_next_one_answers(planner: ladder.Plan
     assert [fallback for fallback in plan.stats.fallbacks if fallback.startswith(said)]
 
 
+def test_a_sound_plan_is_kept_though_a_broken_one_starts_more() -> None:
+    plan = ladder.plan(P, planners=(Lazy(), Liar()))
+    assert plan.stats.planner == "lazy"
+    assert [fallback for fallback in plan.stats.fallbacks if fallback.startswith("liar: law 2:")]
+
+
 def test_no_rung_at_all_is_an_error_that_names_them() -> None:
     with pytest.raises(RuntimeError, match="broken: ZeroDivisionError"):
         ladder.plan(P, planners=(Broken(),))

@@ -207,7 +207,7 @@ WRONG = {
         "the tree of tenants goes in a circle: b -> c -> b",
     ),
     "a tenant under itself": (_tenants("  - {name: a, parent: a}"), "tenants[0].parent: the tree of tenants goes in a"),
-    "weight 0": (_tenants("  - {name: a, weight: 0}"), "tenants[0].weight: is 0; a weight is a number from"),
+    "hardly any weight": (_tenants("  - {name: a, weight: 1e-9}"), "tenants[0].weight: is 1e-09; a weight is 0 or a"),
     "negative weight": (_tenants("  - {name: a, weight: -1}"), "tenants[0].weight: is -1"),
     "negative usage": (_tenants("  - {name: a, usage: {GPU: -3}}"), "tenants[0].usage.GPU: is -3"),
     "a limit for nothing in particular": (_tenants("  - {name: a, borrow_limit: 0}"), "borrow_limit: is '0', not a"),
