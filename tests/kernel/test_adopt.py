@@ -260,6 +260,17 @@ def test_a_kept_place_that_others_fill_is_given_up() -> None:
     assert bench["urgent"].current is None
 
 
+def test_of_two_kept_places_that_others_have_narrowed_only_one_is_given() -> None:
+    bench = queue(want("low", cpu=4))
+    bench.runs("low", "n1")
+    bench.turn(submit(want("urgent", cpu=2, priority=9)), submit(want("other", cpu=2, priority=9)))
+    bench.turn(plan=bench.plan({"urgent": ["n1"], "other": ["n1"]}, preempt={"low": ["urgent", "other"]}))
+    bench.sees_end("low", Outcome.PREEMPTED)
+    bench.foreign["n1"] = Resources.parse({"CPU": 1})
+    bench.turn()
+    assert [bench[name].status for name in ("urgent", "other")] == [Status.STARTING, Status.QUEUED]
+
+
 def test_use_by_others_that_passes_only_delays_the_beneficiary() -> None:
     bench = crowded()
     bench.foreign["n1"] = Resources.parse({"CPU": 2})

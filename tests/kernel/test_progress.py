@@ -90,6 +90,21 @@ def test_a_workload_reads_the_version_that_its_own_pipeline_made() -> None:
     assert launch.inputs == (ResolvedInput("data", "dataset://d@1", "file:///d1", '{"rows": 1}'),)
 
 
+def test_a_workload_reads_the_newest_of_what_its_own_pipeline_made() -> None:
+    bench = Bench()
+    needs = {"needs": ("serve",), "inputs": (("data", "dataset://d"),)}
+    serve = want("serve", service=True, outputs=(("out", "dataset://d"),))
+    bench.turn(submit(serve, want("read", **needs)))  # type: ignore[arg-type]  # fields
+    for version in (1, 2):
+        bench.misses("serve")
+        bench.turn()
+        bench.runs("serve", "n1")
+        bench.sees("serve", Phase.READY, artefacts=(made(version),))
+        bench.turn()
+    turn = bench.turn(plan=bench.plan({"read": ["n2"]}))
+    assert [a.inputs[0].uri for a in turn.actions if isinstance(a, Launch)] == ["file:///d2"]
+
+
 @pytest.mark.parametrize(
     "reference, uri",
     [("dataset://d", "file:///d2"), ("dataset://d@1", "file:///d1"), ("dataset://d@latest", "file:///d2")],

@@ -39,6 +39,23 @@ def test_what_starts_or_runs_is_shown_where_it_is() -> None:
     ]
 
 
+def test_what_went_on_from_a_checkpoint_has_lost_nothing_older_to_lose() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")))
+    bench.runs("a", "n1")
+    bench.sees("a", checkpoint="c/1", step=1)
+    bench.turn()
+    assert shown(bench).running[0].checkpointed_s == bench.now_s
+    bench.misses("a")
+    bench.turn(after_s=100.0)
+    bench.runs("a", "n1")
+    started_s = bench["a"].attempts[1].started_s
+    assert shown(bench).running[0].checkpointed_s == started_s, "what came before it is safe"
+    bench.sees("a", checkpoint="c/2", step=2)
+    bench.turn(after_s=10.0)
+    assert shown(bench).running[0].checkpointed_s == bench.now_s
+
+
 def test_what_is_being_stopped_holds_its_nodes_and_cannot_be_preempted() -> None:
     bench = Bench()
     bench.turn(submit(want("a")))
@@ -100,7 +117,9 @@ def test_the_question_changes_with_all_that_a_plan_depends_on() -> None:
     seen.append(question(shown(bench)))
     bench.turn(submit(want("c")))
     seen.append(question(shown(bench)))
-    bench.sees_end("a", Outcome.SUCCEEDED)
+    bench.turn(StopWork(bench.id("a")))
+    seen.append(question(shown(bench)))
+    bench.sees_end("a", Outcome.STOPPED)
     bench.turn()
     seen.append(question(shown(bench)))
     assert len(set(seen)) == len(seen)
