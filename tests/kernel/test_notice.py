@@ -20,7 +20,7 @@ from aios.kernel.events import (
     Published,
 )
 from aios.kernel.notice import START_S, differs
-from aios.kernel.ports import Phase, StopWork
+from aios.kernel.ports import Accepted, Phase, StopWork
 from aios.kernel.state import Status
 from placement.model import NodeState
 from tests.support.bench import Bench, of_type
@@ -343,6 +343,23 @@ def test_an_attempt_that_finished_before_it_heard_the_stop_has_succeeded() -> No
     bench.sees_end("a")
     bench.turn()
     assert bench["a"].status is Status.SUCCEEDED
+
+
+def test_a_service_that_ends_well_after_it_was_asked_to_stop_is_stopped() -> None:
+    bench = running("n1", service=True)
+    bench.turn(StopWork(bench.id("a")))
+    bench.sees_end("a")
+    bench.turn()
+    assert (bench["a"].status, bench["a"].reason) == (Status.STOPPED, "StoppedByUser")
+
+
+def test_a_stop_that_is_asked_twice_is_recorded_once() -> None:
+    bench = running("n1", grace_s=20.0)
+    assert bench.ask(StopWork(bench.id("a"))) == Accepted((bench.id("a"),))
+    attempt = bench["a"].attempt
+    assert bench.ask(StopWork(bench.id("a"))) == Accepted((bench.id("a"),), existing=True)
+    assert not bench.last.events
+    assert bench["a"].attempt == attempt
 
 
 def test_a_stop_of_what_was_never_launched_ends_at_the_next_look() -> None:
