@@ -271,8 +271,8 @@ def _apply(state: State, demand: Demand, fit: Fit) -> None:
     """Carry a fit out."""
     state.displace(victim for victim, _ in fit.victims)
     for other in fit.moved:
-        moved = state.granted[other][0]
-        state.revoke(other)
+        moved, at = state.granted[other]
+        state.hold(moved, at, -1)
         state.granted[other] = (moved, ())
     for other, nodes in fit.moved.items():
         state.grant(state.granted[other][0], nodes)

@@ -17,7 +17,10 @@ MOST_MOMENTS = 20
 """How many moments are tried for a claim behind others before it goes without one."""
 
 Start = tuple[float, float, int]
-"""When enough has ended: the time (infinite where a runtime is unknown), then the place among the unknown ones."""
+"""When enough has ended: the time; infinite where a runtime is unknown, and then since when it runs.
+
+Newcomers of unknown runtime come after all that runs already, in the order in which they were granted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Claim:
         """Return whether the demand, once started, is still there at a later moment."""
         runtime = self.demand.runtime_s
         ended = runtime is not None and self.start[0] + runtime <= start[0] != UNKNOWN
-        return self.start[:2] <= start[:2] and not ended
+        return self.start <= start and not ended
 
 
 def asked(demand: Demand, n: int | None = None) -> Vector:
@@ -56,14 +59,16 @@ def startable(state: State, demand: Demand) -> tuple[NodeId, ...] | None:
 def ends(state: State, endless: str | None = None) -> list[tuple[Start, Running]]:
     """Return what holds nodes in the order in which it is expected to end; ``endless`` is treated as unknown."""
     now = state.problem.now_s
-    held = list(state.alive.values())
-    held += [Running(demand, nodes, started_s=now) for demand, nodes in state.granted.values()]
+    held = [(running, running.started_s, 0) for running in state.alive.values()]
+    for i, (demand, nodes) in enumerate(state.granted.values(), 1):
+        held.append((Running(demand, nodes, started_s=now), UNKNOWN, i))
     out: list[tuple[Start, Running]] = []
-    for i, running in enumerate(held):
+    for running, since, turn in held:
         runtime = running.demand.runtime_s
-        known = runtime is not None and running.demand.id != endless
-        end = max(now, running.started_s + (runtime or 0.0)) if known else UNKNOWN
-        out.append(((end, 0.0 if known else running.started_s, 0 if known else i), running))
+        if runtime is not None and running.demand.id != endless:
+            out.append(((max(now, running.started_s + runtime), 0.0, 0), running))
+        else:
+            out.append(((UNKNOWN, since, turn), running))
     out.sort(key=lambda pair: pair[0])
     return out
 
@@ -106,7 +111,7 @@ def moment(state: State, held: Claim, order: Sequence[tuple[Start, Running]] | N
     passers that it can displace; the claims ahead have their places.
     """
     order = ends(state) if order is None else order
-    then = after(state, [r for start, r in order if start[:2] <= held.start[:2] or r.demand.id in held.passed])
+    then = after(state, [r for start, r in order if start <= held.start or r.demand.id in held.passed])
     for other in held.ahead:
         nodes = startable(then, other.demand) if other.holds_at(held.start) else None
         if nodes is not None:

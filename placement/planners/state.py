@@ -187,8 +187,9 @@ class State:
                 add(self.use[tenant], bundle.resources, sign)
 
     def grant(self, demand: Demand, nodes: Sequence[NodeId]) -> None:
-        """Give a newcomer its nodes (again with others where it has some)."""
-        self.revoke(demand.id)
+        """Give a newcomer its nodes (again with others where it has some; its turn among newcomers stays)."""
+        if demand.id in self.granted:
+            self.hold(demand, self.granted[demand.id][1], -1)
         self.hold(demand, nodes)
         self.granted[demand.id] = (demand, tuple(nodes))
 
