@@ -78,9 +78,7 @@ def slack(free: Vector, capacity: Vector) -> float:
 class _Fill:
     """One attempt to place a gang's bundles, the largest first; rooms are copied before they change."""
 
-    def __init__(
-        self, rooms: Rooms, capacity: Vector, demand: Demand, n: int, held: Sequence[NodeId]
-    ) -> None:
+    def __init__(self, rooms: Rooms, capacity: Vector, demand: Demand, n: int, held: Sequence[NodeId]) -> None:
         self.rooms, self.capacity, self.demand, self.held, self.n = rooms, capacity, demand, held, n
         self.groups: dict[tuple[Resources, Selector], list[int]] = {}
         for i in range(len(held), n):
@@ -118,9 +116,7 @@ class _Fill:
                 return None
         return tuple(answer[i] for i in range(len(self.held), self.n))
 
-    def _candidates(
-        self, group: tuple[Resources, Selector], rooms: Rooms, own: Mapping[NodeId, Room]
-    ) -> list[NodeId]:
+    def _candidates(self, group: tuple[Resources, Selector], rooms: Rooms, own: Mapping[NodeId, Room]) -> list[NodeId]:
         resources, selector = group
         able: list[tuple[tuple[float, float], int, NodeId]] = []
         for node, room in rooms.items():

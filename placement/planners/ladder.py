@@ -73,6 +73,4 @@ def _with_stats(
     if stats.planner == Greedy.name:
         bound = max(value.total, most_there_can_be(problem))
         stats = SolveStats(objective=value.total, bound=bound, gap=(bound - value.total) / bound if bound else 0.0)
-    return replace(
-        chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks)
-    )
+    return replace(chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks))

@@ -61,9 +61,7 @@ def displacement(
     return None if order is None else tuple((victim, causes[victim]) for victim in order)
 
 
-def _cause(
-    state: State, newcomer: Demand, more: Vector, victim: Victim, after: dict[TenantId, Vector]
-) -> Cause | None:
+def _cause(state: State, newcomer: Demand, more: Vector, victim: Victim, after: dict[TenantId, Vector]) -> Cause | None:
     other, tree = victim.running.demand, state.tree
     if not other.preemptible:
         return None

@@ -196,11 +196,15 @@ class Programme:
 
     def _use(self, tenant: TenantId, name: str, more: int = 0) -> Linear:
         """Return a subtree's use of a resource, with what the newcomer adds and without what victims leave."""
-        return self.state.use[tenant].get(name, 0) + more - sum(
-            victim.running.demand.bundles[i].resources.get(name) * self.vars.drops[victim.id, i]
-            for victim in self.batch.victims
-            if tenant in self.tree.paths[victim.tenant]
-            for i in range(len(victim.running.nodes))
+        return (
+            self.state.use[tenant].get(name, 0)
+            + more
+            - sum(
+                victim.running.demand.bundles[i].resources.get(name) * self.vars.drops[victim.id, i]
+                for victim in self.batch.victims
+                if tenant in self.tree.paths[victim.tenant]
+                for i in range(len(victim.running.nodes))
+            )
         )
 
     def limits_hold(self, newcomer: Demand, more: Vector) -> None:

@@ -49,9 +49,7 @@ class Meter:
         """Count the building of a programme, which takes longer than many a solve."""
         self.deterministic_s += BUILD_S * n_variables
 
-    def solve(
-        self, model: cp_model.CpModel, share: float = 1.0, gap: float = 0.0
-    ) -> tuple[int, cp_model.CpSolver]:
+    def solve(self, model: cp_model.CpModel, share: float = 1.0, gap: float = 0.0) -> tuple[int, cp_model.CpSolver]:
         """Solve with at most a share of what is left, until the relative gap is no larger than ``gap``."""
         solver = cp_model.CpSolver()
         parameters = solver.parameters
@@ -187,9 +185,7 @@ def kept(programme: Programme, solver: cp_model.CpSolver) -> Mapping[DemandId, i
     }
 
 
-def _fit(
-    programme: Programme, solver: cp_model.CpSolver, state: State, demand: Demand, more: Vector
-) -> Fit | None:
+def _fit(programme: Programme, solver: cp_model.CpSolver, state: State, demand: Demand, more: Vector) -> Fit | None:
     """Return the fit that the solver found, or None where a rule refuses its victims after all."""
     keeps = kept(programme, solver)
     chosen = [

@@ -113,4 +113,3 @@ def harm(programme: Programme) -> Linear:
     victims = programme.batch.victims
     drops = [programme.vars.drops[v.id, i] for v in victims for i in range(len(v.running.nodes))]
     return -_rate(HARM.weight) * sum(drops)
-
