@@ -45,7 +45,8 @@ def test_work_outlives_its_cluster_and_down_leaves_nothing(tmp_path: Path) -> No
     said: list[str] = []
     try:
         info = up(settings, workers=SHAPE, echo=said.append)
-        assert any("on all interfaces" in line for line in said)
+        assert any(line.startswith("listens on ALL interfaces") for line in said)
+        assert any(line.startswith("listens on 127.0.0.1") and "the AIOS API" in line for line in said)
         first = Keeper.read(settings.home)
         assert first is not None
         files = {"effects": str(tmp_path / "effects"), "until": str(tmp_path / "until")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -296,7 +297,7 @@ def test_a_ray_job_drives_a_pipeline_and_its_model_is_served(shell: Shell, clien
     assert "model://iris@1" in shell.aios("endpoint", "list").out
 
     # 4. A second endpoint at the same route is told whose it is.
-    second = shell.aios("run", shell.write("second.yaml", SERVED.format(name="second")))
+    second = shell.aios("run", shell.write("again.yaml", SERVED.format(name="flowers-again")))
     taken = f"route /flowers is taken by {client.get('flowers').id}"
     assert second.code == 100
     assert taken in second.err
@@ -327,7 +328,7 @@ def test_explain_answers_with_numbers_and_names(shell: Shell) -> None:
     waits = eventually(lambda: (text := shell.aios("explain", "hungry").out).count("would run if") and text)
     assert "needs 1 GPU" in str(waits)
     assert "it would run if: hog-" in str(waits)
-    assert "2 of 4 nodes have what a bundle asks for: a-1, a-2" in str(waits)
+    assert re.search(r"2 of \d+ nodes have what a bundle asks for: a-1, a-2", str(waits)), waits
     runs = shell.aios("explain", "hog").out
     assert "runs on" in runs
     assert "put it" in runs
