@@ -249,7 +249,7 @@ inputs: {{model: model://iris}}
 """
 URGENT = """
 kind: script
-name: urgent
+name: urgent-flowers
 priority: 50
 entrypoint: sleep 2
 workers: {num_workers: 3, resources_per_worker: {CPU: 2}}
