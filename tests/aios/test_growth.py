@@ -15,7 +15,7 @@ MONITOR = b"python\0-u\0ray/autoscaler/_private/monitor.py\0--logs-dir=/tmp/ray\
     "environment, lines, grows",
     [
         ({}, [MONITOR, b"grep\0autoscaling-config\0"], False),
-        ({}, [b"init\0", MONITOR + b"--autoscaling-config=/root/ray_bootstrap_config.yaml\0"], True),
+        ({}, [b"init\0", MONITOR + b"--autoscaling-config=/home/ray/bootstrap.yaml\0"], True),
         ({"RAY_USAGE_STATS_KUBERAY_IN_USE": "1"}, [], True),
         ({"RAY_USAGE_STATS_KUBERAY_IN_USE": "0"}, [], False),
     ],
