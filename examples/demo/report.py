@@ -245,8 +245,8 @@ def text(report: Report) -> str:
         ),
     ]
     parts.append(
-        f"{report.plan['plans']} plans by {', '.join(report.plan['planners'])}; "
-        f"largest gap between a plan and its proven bound: {report.plan['largest_gap']:.1%}."
+        f"{report.plan['plans']} plans by {', '.join(report.plan['planners'])}, {report.plan['proven_optimal']} "
+        "of them proven optimal; for the others the bound leaves out whose turn it was."
     )
     if report.resumed.get("from_step"):
         parts.append(

@@ -145,6 +145,7 @@ def _plans(last: PlanView, events: list[EventView]) -> dict[str, Any]:
     adopted = [event.data for event in events if event.type == "PlanAdopted"]
     return {
         "plans": len(adopted),
+        "proven_optimal": sum(plan["status"] == "optimal" for plan in adopted),
         "planners": sorted({plan["planner"] for plan in adopted}),
         "largest_gap": max((plan["gap"] for plan in adopted), default=0.0),
         "slowest_s": max((plan["wall_s"] for plan in adopted), default=0.0),

@@ -8,7 +8,19 @@ from dataclasses import replace
 from ortools.sat.python import cp_model
 
 from placement.check import violations
-from placement.model import Cause, Demand, DemandId, Grant, NodeId, Plan, Preemption, Problem, Resize, SolveStats
+from placement.model import (
+    Cause,
+    Demand,
+    DemandId,
+    Grant,
+    NodeId,
+    Plan,
+    Preemption,
+    Problem,
+    Resize,
+    SolveStats,
+    TenantId,
+)
 from placement.planners import rules
 from placement.planners.base import Budget
 from placement.planners.cpsat import objective
@@ -152,16 +164,21 @@ def _stats(problem: Problem, tree: Tree, plan: Plan, meter: Meter) -> SolveStats
 def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     """Return a proven bound on any plan's objective: the programme of the whole cluster without the order.
 
-    Everything pending may start, who might have to yield under some plan may do so for anyone, and limits are left out.
+    Everything pending may start, what runs yields only where someone starts for whom it might have to, and limits are
+    left out.
     """
     state = State(problem, tree)
-    victims = _who_might_yield(problem, tree)
+    beneficiaries = _who_might_yield(problem, tree)
+    victims = tuple(beneficiaries)
     gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
     batch = Batch(gangs, victims, state.rooms)
     most = most_there_can_be(problem)
     if meter.spent or batch.size() > MOST_VARIABLES:
         return most
     programme = Programme(state, batch)
+    for victim, kinds in beneficiaries.items():
+        started = sum(programme.vars.starts[d.id] for d in problem.pending if _kind(d) in kinds)
+        programme.model.add(programme.vars.drops[victim.id, len(victim.running.nodes) - 1] <= started)
     aim = objective.admitted(programme, len(problem.pending)) + objective.performance(programme)
     programme.model.maximize(aim + objective.harm(programme) + objective.wishes(programme))
     status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
@@ -171,8 +188,16 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     return min(most, proven)
 
 
-def _who_might_yield(problem: Problem, tree: Tree) -> tuple[Victim, ...]:
-    """Return the running work that some newcomer might displace under some plan.
+Kind = tuple[TenantId, int, float]
+"""What decides whom a newcomer might displace: its tenant, its priority and when it was submitted."""
+
+
+def _kind(demand: Demand) -> Kind:
+    return demand.tenant, demand.priority, demand.submitted_s
+
+
+def _who_might_yield(problem: Problem, tree: Tree) -> dict[Victim, frozenset[Kind]]:
+    """Return the running work that some newcomer might displace under some plan, and for which kinds of newcomers.
 
     A tenant's use is never larger than with all of its work, and the larger it is, the more of it may be reclaimed; so
     whoever may not be displaced then never may.
@@ -182,9 +207,13 @@ def _who_might_yield(problem: Problem, tree: Tree) -> tuple[Victim, ...]:
         _use_more(fullest, running.demand, len(running.nodes))
     for demand in problem.pending:
         _use_more(fullest, demand, 0)
-    kinds = {(d.tenant, d.priority, d.submitted_s): d for d in problem.pending}.values()
-    victims = (Victim(running) for running in problem.running if running.nodes)
-    return tuple(v for v in victims if any(rules.might_displace(fullest, kind, v) for kind in kinds))
+    newcomers = {_kind(d): d for d in problem.pending}
+    out = {}
+    for victim in (Victim(running) for running in problem.running if running.nodes):
+        kinds = frozenset(kind for kind, d in newcomers.items() if rules.might_displace(fullest, d, victim))
+        if kinds:
+            out[victim] = kinds
+    return out
 
 
 def _use_more(state: State, demand: Demand, n_has: int) -> None:
