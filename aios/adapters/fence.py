@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aios.errors import StaleFence
@@ -12,32 +14,32 @@ from aios.errors import StaleFence
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file by one with this text: a reader sees the old or the new one, after a crash too."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written_beside(path, text) as name:
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def write_once(path: Path, text: str) -> bool:
     """Make a file whole or not at all, and only where there is none; returns whether this call made it."""
+    with _written_beside(path, text) as name:
+        try:
+            os.link(name, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _written_beside(path: Path, text: str) -> Iterator[str]:
+    """Give the name of a durable file with this text in the same folder; what is left under it is removed."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.link(name, path)
-    except FileExistsError:
-        return False
+        yield name
     finally:
         Path(name).unlink(missing_ok=True)
-    return True
 
 
 def read_fence(path: Path) -> int:
