@@ -10,11 +10,11 @@ from placement.model.cluster import (
     Requirement,
     Selector,
 )
-from placement.model.demand import Bundle, Demand, DemandId, Running, TenantId, Topology
-from placement.model.plan import Cause, Grant, Plan, Preemption, Reason, Resize, Share, SolveStats, Waiting
-from placement.model.problem import Problem
+from placement.model.demand import Bundle, Demand, DemandId, Running, Shape, TenantId, Topology
+from placement.model.plan import Cause, Grant, Move, Plan, Preemption, Reason, Resize, Share, SolveStats, Waiting
+from placement.model.problem import Problem, Reservation
 from placement.model.resources import MILLI, Resources, format_amount, parse_amount, total
-from placement.model.tenant import ROOT, Borrow, Policy, PreemptionPolicy, Reclaim, Tenant, Within
+from placement.model.tenant import ROOT, Borrow, Objective, Policy, PreemptionPolicy, Reclaim, Tenant, Within
 
 __all__ = [
     "ACCELERATOR_KEY",
@@ -28,9 +28,11 @@ __all__ = [
     "Demand",
     "DemandId",
     "Grant",
+    "Move",
     "Node",
     "NodeId",
     "NodeState",
+    "Objective",
     "Plan",
     "Policy",
     "Preemption",
@@ -39,10 +41,12 @@ __all__ = [
     "Reason",
     "Reclaim",
     "Requirement",
+    "Reservation",
     "Resize",
     "Resources",
     "Running",
     "Selector",
+    "Shape",
     "Share",
     "SolveStats",
     "Tenant",

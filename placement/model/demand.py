@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NewType
 
 from placement.model.cluster import NodeId, Selector
@@ -40,6 +40,23 @@ class Topology:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """Another form in which a demand may run: other bundles, and its throughput there relative to the first form."""
+
+    bundles: tuple[Bundle, ...]
+    min_bundles: int = -1
+    throughput: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.min_bundles == -1:
+            object.__setattr__(self, "min_bundles", len(self.bundles))
+        if not 1 <= self.min_bundles <= len(self.bundles) <= MOST_BUNDLES:
+            raise ValueError(f"a shape has 1 to {MOST_BUNDLES} bundles and a minimum among them")
+        if not 0 < self.throughput < float("inf"):
+            raise ValueError(f"the throughput of a shape is a positive number, not {self.throughput}")
+
+
+@dataclass(frozen=True, slots=True)
 class Demand:
     """A gang that starts with at least ``min_bundles`` of its bundles, all placed, or not at all.
 
@@ -51,6 +68,18 @@ class Demand:
         Seconds on the caller's clock; ``runtime_s`` is an estimate from the start, None when unknown.
     speed : tuple of (accelerator type, factor)
         Relative throughput by ``ray.io/accelerator-type``; 1 where it is not named.
+    alternatives : tuple of Shape
+        Other forms, the most wanted first; form 0 is ``bundles`` itself.
+    scaling : tuple of (number of bundles, factor)
+        Throughput of an elastic gang by its number of bundles, relative to all of them; linear where left out.
+    near : tuple of NodeId
+        Nodes that hold its inputs: preferred, never required.
+    profile : str
+        What it does to its neighbours, by the names of ``Policy.interference``; empty: nothing known.
+    served_s : float
+        Work done in earlier runs, in seconds of its first form at speed 1; ``runtime_s`` counts what is left.
+    attained : float
+        Dominant-resource seconds (accelerators, or else CPUs, times seconds) that it has received in all its runs.
     """
 
     id: DemandId
@@ -64,6 +93,12 @@ class Demand:
     deadline_s: float | None = None
     speed: tuple[tuple[str, float], ...] = ()
     preemptible: bool = True
+    alternatives: tuple[Shape, ...] = ()
+    scaling: tuple[tuple[int, float], ...] = ()
+    near: tuple[NodeId, ...] = ()
+    profile: str = ""
+    served_s: float = 0.0
+    attained: float = 0.0
 
     def __post_init__(self) -> None:
         n = len(self.bundles)
@@ -73,6 +108,16 @@ class Demand:
             object.__setattr__(self, "min_bundles", n)
         if not 1 <= self.min_bundles <= n:
             raise ValueError(f"{self.id}: min_bundles is {self.min_bundles}, must be 1 to {n}")
+
+    def form(self, number: int) -> Demand:
+        """Return the demand as if form ``number`` were all that it asked for; form 0 is itself.
+
+        Raises IndexError where it has no such form.
+        """
+        if number == 0:
+            return self
+        shape = self.alternatives[number - 1]
+        return replace(self, bundles=shape.bundles, min_bundles=shape.min_bundles, alternatives=(), scaling=())
 
     def resources(self, n_bundles: int | None = None) -> Resources:
         """Return the sum over the first ``n_bundles`` (all by default)."""

@@ -30,14 +30,16 @@ class Cause(Enum):
     RECLAIM = "reclaim"
     FAIRNESS = "fairness"
     NODE = "node"
+    TIME_SLICE = "time_slice"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A demand's part of the plan: bundle i on ``nodes[i]``."""
+    """A demand's part of the plan: bundle i on ``nodes[i]``, in the demand's form number ``form``."""
 
     demand: DemandId
     nodes: tuple[NodeId, ...]
+    form: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,18 @@ class Resize:
     cause: Cause | None = None
     """Why it shrinks, as for a preemption; None where it grows."""
     beneficiaries: tuple[DemandId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Running work that is stopped and started again elsewhere at once, so that others fit; its size stays."""
+
+    demand: DemandId
+    nodes: tuple[NodeId, ...]
+    """The new node of each bundle."""
+    beneficiaries: tuple[DemandId, ...] = ()
+    cost_s: float = 0.0
+    """Work that is done again, in seconds times bundles moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +125,4 @@ class Plan:
     waiting: Mapping[DemandId, Waiting] = field(default_factory=dict)
     shares: Mapping[TenantId, Share] = field(default_factory=dict)
     stats: SolveStats = SolveStats()
+    moves: tuple[Move, ...] = ()

@@ -6,9 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from placement.model.cluster import Node, NodeId
-from placement.model.demand import Demand, DemandId, Running, TenantId
+from placement.model.demand import Bundle, Demand, DemandId, Running, TenantId
 from placement.model.resources import Resources
 from placement.model.tenant import Policy, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Nodes that are kept from ``starts_s`` to ``ends_s``: for some tenants, or for nobody (maintenance).
+
+    Other work may use them before where it is known to end in time; what runs there at the start is not displaced by
+    the planner on its account.
+    """
+
+    id: str
+    nodes: tuple[NodeId, ...]
+    starts_s: float
+    ends_s: float
+    tenants: tuple[TenantId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,10 @@ class Problem:
         ``pending`` in order of arrival (ties of ``submitted_s`` go by this order).
     foreign : mapping of NodeId to Resources
         What others than AIOS use on a node: taken off its free capacity, never fought.
+    reservations : tuple of Reservation
+    expected : tuple of (Bundle, weight)
+        Bundles that are likely to come, with their relative frequency: what is left should suit them. Empty: the mix
+        of what is pending and running.
     """
 
     nodes: tuple[Node, ...]
@@ -35,6 +54,8 @@ class Problem:
     now_s: float = 0.0
     policy: Policy = field(default_factory=Policy)
     foreign: Mapping[NodeId, Resources] = field(default_factory=dict)
+    reservations: tuple[Reservation, ...] = ()
+    expected: tuple[tuple[Bundle, float], ...] = ()
 
     def __post_init__(self) -> None:
         node_ids = [node.id for node in self.nodes]

@@ -74,11 +74,36 @@ class Tenant:
             raise ValueError(f"tenant {self.id}: weight must be a positive number, not {self.weight}")
 
 
+class Objective(Enum):
+    """What the plan for the whole cluster aims at; rights, quotas and limits hold under each."""
+
+    STRICT = "strict"
+    """Who is served is decided in the order of the laws, decision by decision."""
+    WEIGHTED = "weighted"
+    """The largest total value: priority class, age, entitlement and size weigh, and none is absolute."""
+    GOODPUT = "goodput"
+    """The most useful work: rounds of a time slice, by throughput, remaining work and finish-time fairness."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of the whole cluster."""
+    """The rules of the whole cluster.
+
+    Attributes
+    ----------
+    ageing_s : float or None
+        Seconds of waiting that lift a workload by one priority; None: waiting lifts nobody.
+    time_slice_s : float or None
+        After so many seconds running work may have to take turns with its equals; None: it runs until it ends.
+    interference : tuple of (profile, profile, factor)
+        Throughput, 0..1, of work of the first profile that shares a node with the second.
+    """
 
     fairness: str = "drf"
     preemption: PreemptionPolicy = PreemptionPolicy()
     backfill: bool = True
     migration: bool = False
+    objective: Objective = Objective.STRICT
+    ageing_s: float | None = None
+    time_slice_s: float | None = None
+    interference: tuple[tuple[str, str, float], ...] = ()
