@@ -1,0 +1,1 @@
+"""Traces of jobs: readers of published ones, and generators after published distributions."""
