@@ -26,3 +26,18 @@ LOCALITY = Term("locality", "preferred topologies that hold", 1.0)
 FRAGMENTATION = Term("fragmentation", "minus the nodes that new work shares out", 1e-2)
 
 TERMS = (ADMITTED, ENTITLEMENT, PERFORMANCE, HARM, LOCALITY, FRAGMENTATION)
+
+# What work is worth where the plan of the largest total value is asked for (``placement.value``)
+
+PRIORITY_BASE = 8.0
+"""A priority class is worth so many times the class below it."""
+MOST_CLASSES = 6
+"""Classes above the lowest are spread over at most so many powers of the base, so that sums stay exact enough."""
+ENTITLED_VALUE = 8.0
+"""What a tenant's use within its quota is worth besides, per accelerator: one class of the lowest's worth."""
+LOSS_HORIZON_S = 4 * 3600.0
+"""Work that is lost weighs as much as its loss relative to so many seconds of running."""
+RESTART_S = 300.0
+"""What a stop costs besides the work that is lost: the time until it runs again as before."""
+FIRST_COME = 0.01
+"""What a day of waiting adds to a workload's worth where waiting lifts nobody: only ties are broken by it."""
