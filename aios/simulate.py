@@ -194,7 +194,7 @@ def _shares(state: State, plans: Sequence[PlanAdopted], makespan_s: float) -> tu
         by_name = held.setdefault(workload.work.tenant, {})
         for attempt in workload.attempts:
             end_s = makespan_s if attempt.ended_s is None else attempt.ended_s
-            amounts = total(added([placed(workload.work.demand, attempt.nodes)]).values())
+            amounts = total(added([placed(workload.held(attempt), attempt.nodes)]).values())
             for name, amount in amounts.items():
                 by_name[name] = by_name.get(name, 0.0) + amount * max(0.0, end_s - attempt.granted_s)
     return tuple(

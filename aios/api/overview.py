@@ -39,7 +39,7 @@ def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusVi
 def used_by_node(state: State) -> dict[NodeId, Resources]:
     """Return what AIOS has granted on each node."""
     holding = [(w, w.current) for w in (state.workloads[id] for id in state.live)]
-    return added(placed(w.work.demand, attempt.nodes) for w, attempt in holding if attempt is not None)
+    return added(placed(w.held(attempt), attempt.nodes) for w, attempt in holding if attempt is not None)
 
 
 def node_views(state: State) -> tuple[NodeView, ...]:
@@ -70,7 +70,7 @@ def tenant_views(state: State) -> tuple[TenantView, ...]:
     views = []
     for tenant in with_default(state.tenants).values():
         own = [w for w in live if w.work.tenant == tenant.id]
-        holding = [w.work.demand.resources(len(a.nodes)) for w in own if (a := w.current) is not None]
+        holding = [w.held(a).resources(len(a.nodes)) for w in own if (a := w.current) is not None]
         entitled, used = shares.get(tenant.id, (None, None))
         views.append(
             TenantView(

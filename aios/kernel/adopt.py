@@ -11,7 +11,24 @@ from aios.kernel.ports import Observed
 from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status
-from placement.model import DemandId, Grant, NodeState, Plan, Policy, Preemption, Problem, Reason, Waiting
+from placement.model import (
+    Demand,
+    DemandId,
+    Grant,
+    Move,
+    NodeId,
+    NodeState,
+    Plan,
+    Policy,
+    Preemption,
+    Problem,
+    Reason,
+    Resize,
+    Waiting,
+)
+
+Order = Preemption | Move | Resize
+"""What running work is told: to end, or to go on elsewhere or with another size."""
 
 Judge = Callable[[Problem, Plan], Sequence[object]]
 """``placement.check.violations``: what is wrong with a plan, nothing where it is right."""
@@ -42,7 +59,10 @@ def adopt(fold: Fold, now_s: float, observed: Observed, proposed: Proposed, poli
     plan_id = fold.state.plan_id + 1
     fold.record(_adopted(now_s, plan_id, proposed.plan, refused))
     for preemption in plan.preemptions:
-        _order(fold, now_s, preemption)
+        _order(fold, now_s, preemption.demand, preemption.cause.value, preemption.beneficiaries)
+    changes: tuple[Move | Resize, ...] = (*plan.moves, *plan.resizes)
+    for change in changes:
+        _send_elsewhere(fold, now_s, change, plan_id)
     room = Room(fold.state, observed)
     for one in plan.grants:
         _grant_or_keep(fold, now_s, room, one, plan_id, plan)
@@ -56,9 +76,9 @@ def valid_part(
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return the largest prefix-greedy part of a plan that holds now, and what was refused with why."""
     refused: list[str] = []
-    victims = {p.demand: p for p in plan.preemptions if _accepted(refused, p.demand, _no_victim(state, p))}
+    orders: tuple[Order, ...] = (*plan.preemptions, *plan.moves, *plan.resizes)
+    victims = {one.demand: one for one in orders if _accepted(refused, one.demand, _no_victim(state, one))}
     grants = [g for g in plan.grants if _accepted(refused, g.demand, _no_grant(state, present, g))]
-    refused.extend(f"{resize.demand}: a running workload keeps its {resize.before} bundles" for resize in plan.resizes)
     while True:
         grants = _that_fit(state, observed, grants, victims, refused)
         granted = {one.demand for one in grants}
@@ -67,9 +87,15 @@ def valid_part(
             refused.extend(f"{id}: need not yield, nobody gets its place" for id in victims if id not in needed)
             victims = needed
             continue
-        orders = tuple(_for_those(granted, preemption) for preemption in victims.values())
-        waiting = _waiting(present, plan, granted)
-        part = replace(plan, grants=tuple(grants), preemptions=orders, resizes=(), waiting=waiting)
+        kept_orders = [_for_those(granted, order) for order in victims.values()]
+        part = replace(
+            plan,
+            grants=tuple(grants),
+            preemptions=tuple(order for order in kept_orders if isinstance(order, Preemption)),
+            moves=tuple(order for order in kept_orders if isinstance(order, Move)),
+            resizes=tuple(order for order in kept_orders if isinstance(order, Resize)),
+            waiting=_waiting(present, plan, granted),
+        )
         wrong = judge(present, part) if grants or victims else ()
         if not wrong:
             return part, tuple(refused)
@@ -80,8 +106,8 @@ def valid_part(
             victims = {}
 
 
-def _for_those(granted: set[DemandId], preemption: Preemption) -> Preemption:
-    return replace(preemption, beneficiaries=tuple(id for id in preemption.beneficiaries if id in granted))
+def _for_those(granted: set[DemandId], order: Order) -> Order:
+    return replace(order, beneficiaries=tuple(id for id in order.beneficiaries if id in granted))
 
 
 def _accepted(refused: list[str], id: DemandId, why_not: str) -> bool:
@@ -90,13 +116,17 @@ def _accepted(refused: list[str], id: DemandId, why_not: str) -> bool:
     return not why_not
 
 
-def _no_victim(state: State, preemption: Preemption) -> str:
-    """Return why a workload cannot be told to yield, empty where it can."""
-    workload = state.workloads.get(WorkloadId(preemption.demand))
+def _no_victim(state: State, order: Order) -> str:
+    """Return why a workload cannot be told to yield, move or change its size, empty where it can."""
+    workload = state.workloads.get(WorkloadId(order.demand))
     if workload is None or workload.current is None:
         return "it does not run any more"
     if workload.status is Status.STOPPING:
         return "it is ending already"
+    if isinstance(order, Resize) and len(workload.current.nodes) != order.before:
+        return f"it has {len(workload.current.nodes)} bundles, not {order.before}"
+    if not isinstance(order, Preemption):
+        return _not_on(state, workload.held(workload.current), order.nodes)
     return "" if workload.work.demand.preemptible else "it is not preemptible"
 
 
@@ -105,9 +135,15 @@ def _no_grant(state: State, present: Problem, one: Grant) -> str:
     demand = next((demand for demand in present.pending if demand.id == one.demand), None)
     if demand is None:
         return "it does not wait any more"
+    demand = demand.form(one.form)
     if not demand.min_bundles <= len(one.nodes) <= len(demand.bundles):
         return f"{len(one.nodes)} bundles are not {demand.min_bundles} to {len(demand.bundles)}"
-    for bundle, id in zip(demand.bundles, one.nodes, strict=False):
+    return _not_on(state, demand, one.nodes)
+
+
+def _not_on(state: State, demand: Demand, nodes: tuple[NodeId, ...]) -> str:
+    """Return why a demand's bundles cannot be on these nodes, room apart; empty where they can."""
+    for bundle, id in zip(demand.bundles, nodes, strict=False):
         node = state.nodes.get(id)
         if node is None or node.state is not NodeState.READY:
             return f"node {id} is not ready"
@@ -117,23 +153,41 @@ def _no_grant(state: State, present: Problem, one: Grant) -> str:
 
 
 def _that_fit(
-    state: State, observed: Observed, grants: list[Grant], victims: dict[DemandId, Preemption], refused: list[str]
+    state: State, observed: Observed, grants: list[Grant], victims: dict[DemandId, Order], refused: list[str]
 ) -> list[Grant]:
-    """Return the grants that have room, in the plan's order, once the victims are gone."""
+    """Return the grants that have room, in the plan's order, once the victims are gone.
+
+    Victims that would go on elsewhere and have no room there stay, and are taken out.
+    """
     room = Room(state, observed)
     for id in victims:
-        workload = state.workloads[WorkloadId(id)]
-        assert workload.current is not None, f"{id}: only what runs can yield"
-        room.leave(workload.work.demand, workload.current.nodes)
+        held, nodes = _held(state, id)
+        room.leave(held, nodes)
+    for id, order in list(victims.items()):
+        held, nodes = _held(state, id)
+        if isinstance(order, Preemption):
+            continue
+        if room.is_free(held, order.nodes):
+            room.promise(held, order.nodes)
+        else:
+            refused.append(f"{id}: its new place was taken meanwhile")
+            room.promise(held, nodes)
+            del victims[id]
     fitting = []
     for one in grants:
-        demand = state.workloads[WorkloadId(one.demand)].work.demand
+        demand = state.workloads[WorkloadId(one.demand)].work.demand.form(one.form)
         if room.is_free(demand, one.nodes):
             room.promise(demand, one.nodes)
             fitting.append(one)
         else:
             refused.append(f"{one.demand}: its place was taken meanwhile")
     return fitting
+
+
+def _held(state: State, id: DemandId) -> tuple[Demand, tuple[NodeId, ...]]:
+    workload = state.workloads[WorkloadId(id)]
+    assert workload.current is not None, f"{id}: only what runs can yield"
+    return workload.held(workload.current), workload.current.nodes
 
 
 def _waiting(present: Problem, plan: Plan, granted: set[DemandId]) -> dict[DemandId, Waiting]:
@@ -160,17 +214,42 @@ def _adopted(now_s: float, plan_id: int, plan: Plan, refused: tuple[str, ...]) -
     )
 
 
-def _order(fold: Fold, now_s: float, preemption: Preemption) -> None:
-    workload = fold.state.workloads[WorkloadId(preemption.demand)]
+def _order(fold: Fold, now_s: float, id: DemandId, cause: str, beneficiaries: tuple[DemandId, ...]) -> None:
+    workload = fold.state.workloads[WorkloadId(id)]
     assert workload.current is not None, f"{workload.id}: only what runs can yield"
     fold.record(
         PreemptionOrdered(
             now_s,
             workload.id,
             workload.current.number,
-            preemption.cause.value,
-            tuple(WorkloadId(id) for id in preemption.beneficiaries),
+            cause,
+            tuple(WorkloadId(id) for id in beneficiaries),
             now_s + workload.work.grace_s,
+        )
+    )
+
+
+def _send_elsewhere(fold: Fold, now_s: float, change: Move | Resize, plan_id: int) -> None:
+    """Have running work save its progress, and keep the nodes on which it goes on."""
+    workload = fold.state.workloads[WorkloadId(change.demand)]
+    attempt = workload.current
+    assert attempt is not None, f"{workload.id}: only what runs can move"
+    if isinstance(change, Move):
+        _order(fold, now_s, change.demand, "migration", change.beneficiaries)
+        detail = f"it saves its progress and moves to {len(change.nodes)} other places"
+    else:
+        _order(fold, now_s, change.demand, "resize", change.beneficiaries)
+        detail = f"it saves its progress and goes on with {change.to} bundles instead of {change.before}"
+    fold.wait(
+        Waits(
+            now_s,
+            workload.id,
+            fold.state.workloads[workload.id].reason,
+            detail,
+            (),
+            change.nodes,
+            plan_id,
+            attempt.form,
         )
     )
 
@@ -178,15 +257,16 @@ def _order(fold: Fold, now_s: float, preemption: Preemption) -> None:
 def _grant_or_keep(fold: Fold, now_s: float, room: Room, one: Grant, plan_id: int, plan: Plan) -> None:
     """Grant where there is room now; else keep the nodes until those who yield are gone."""
     id = WorkloadId(one.demand)
-    demand = fold.state.workloads[id].work.demand
+    demand = fold.state.workloads[id].work.demand.form(one.form)
     leaving = yielding_for(fold.state, id)
     if not leaving and room.fits_now(demand, one.nodes):
         room.take(demand, one.nodes)
-        fold.grant(now_s, id, one.nodes, plan_id, f"plan {plan_id} ({plan.stats.planner}, {plan.stats.status})")
+        why = f"plan {plan_id} ({plan.stats.planner}, {plan.stats.status})"
+        fold.grant(now_s, id, one.nodes, plan_id, why, one.form)
         return
     who = ", ".join(leaving) or "others"
     detail = f"{who} must leave first; {len(one.nodes)} bundles are kept for it"
-    fold.wait(Waits(now_s, id, "WaitingForPreemption", detail, (), one.nodes, plan_id))
+    fold.wait(Waits(now_s, id, "WaitingForPreemption", detail, (), one.nodes, plan_id, one.form))
 
 
 def _say_why(fold: Fold, now_s: float, id: WorkloadId, waiting: Waiting | None) -> None:

@@ -141,7 +141,7 @@ class Waits:
     """Why a workload waits, whenever that changes.
 
     ``nodes``, where there are any, are kept for it (bundle i on ``nodes[i]``) until those who yield there are gone;
-    plan ``plan_id`` gave them.
+    plan ``plan_id`` gave them. Work that still runs has nodes kept where it moves or changes its size.
     """
 
     at_s: float
@@ -151,6 +151,7 @@ class Waits:
     would_run_if: tuple[str, ...] = ()
     nodes: tuple[NodeId, ...] = ()
     plan_id: int = 0
+    form: int = 0  # which of the demand's forms the kept nodes are for
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Granted:
     nodes: tuple[NodeId, ...]
     plan_id: int = 0
     why: str = ""
+    form: int = 0  # which of the demand's forms runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from immutables import Map
@@ -30,7 +30,8 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload, waited_s
-from placement.model import NodeId
+from aios.kernel.worked import received, saved_s
+from placement.model import Node, NodeId
 
 PREEMPTED_BY = {
     "priority": "PreemptedByPriority",
@@ -38,6 +39,8 @@ PREEMPTED_BY = {
     "fairness": "PreemptedForFairness",
     "node": "NodeDraining",
     "resize": "Resized",
+    "migration": "Moved",
+    "time_slice": "TakesTurns",
 }
 """The reason that users read, by the cause that the planner gave."""
 
@@ -61,10 +64,12 @@ class Fold:
         self.state = evolve(event, self.state)
         self.events.append(event)
 
-    def grant(self, now_s: float, id: WorkloadId, nodes: tuple[NodeId, ...], plan_id: int, why: str) -> None:
+    def grant(
+        self, now_s: float, id: WorkloadId, nodes: tuple[NodeId, ...], plan_id: int, why: str, form: int = 0
+    ) -> None:
         """Record that the next attempt may run, under a new fence."""
         number = len(self.state.workloads[id].attempts) + 1
-        self.record(Granted(now_s, id, number, self.state.fence + 1, nodes, plan_id, why))
+        self.record(Granted(now_s, id, number, self.state.fence + 1, nodes, plan_id, why, form))
 
     def wait(self, waits: Waits) -> None:
         """Record why a workload waits, where that is new."""
@@ -117,9 +122,10 @@ def _apply(event: Event, state: State) -> State:
         case CheckpointSaved():
             return _with(state, event.workload, lambda w: _checkpoint_saved(event, w))
         case AttemptEnded():
-            return _with(state, event.workload, lambda w: _attempt_ended(event, w))
+            return _with(state, event.workload, lambda w: _attempt_ended(event, w, state.nodes))
         case Requeued():
-            state = replace(state, waits=_without(state, event.workload))
+            if not _goes_on_elsewhere(state, event.workload):
+                state = replace(state, waits=_without(state, event.workload))
             return _with(state, event.workload, lambda w: _requeued(event, w))
         case Finished():
             state = replace(state, live=_not_among(state.live, event.workload), waits=_without(state, event.workload))
@@ -135,6 +141,13 @@ def _with(state: State, id: WorkloadId, change: Callable[[Workload], Workload]) 
 
 def _without(state: State, id: WorkloadId) -> Map[WorkloadId, Waits]:
     return state.waits.delete(id) if id in state.waits else state.waits
+
+
+def _goes_on_elsewhere(state: State, id: WorkloadId) -> bool:
+    """Return whether work that yielded as it was told has nodes kept for it."""
+    workload, waits = state.workloads.get(id), state.waits.get(id)
+    attempt = workload.attempt if workload is not None else None
+    return attempt is not None and attempt.outcome is Outcome.PREEMPTED and waits is not None and bool(waits.nodes)
 
 
 def _not_among(live: tuple[WorkloadId, ...], id: WorkloadId) -> tuple[WorkloadId, ...]:
@@ -189,6 +202,7 @@ def _granted(event: Granted, workload: Workload) -> Workload:
         granted_s=event.at_s,
         plan_id=event.plan_id,
         why=event.why,
+        form=event.form,
         resumed_step=workload.step,
     )
     return replace(
@@ -230,6 +244,8 @@ def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workloa
     message = f"yields to {', '.join(event.beneficiaries) or 'the plan'}"
     if event.cause == "node":
         message = "a node of it is leaving: it saves its progress and goes on elsewhere"
+    elif event.cause in ("migration", "resize") and not event.beneficiaries:
+        message = "it saves its progress and goes on with other nodes"
     return replace(workload, status=Status.STOPPING, reason=reason, message=message)
 
 
@@ -257,7 +273,7 @@ def _checkpoint_saved(event: CheckpointSaved, workload: Workload) -> Workload:
     return replace(workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s)
 
 
-def _attempt_ended(event: AttemptEnded, workload: Workload) -> Workload:
+def _attempt_ended(event: AttemptEnded, workload: Workload, nodes: Mapping[NodeId, Node]) -> Workload:
     def ended(attempt: Attempt) -> Attempt:
         return replace(
             _seen(attempt, event.nodes),
@@ -274,6 +290,8 @@ def _attempt_ended(event: AttemptEnded, workload: Workload) -> Workload:
     return replace(
         workload,
         ran_s=workload.ran_s + ran_s,
+        served_s=workload.served_s + (0.0 if attempt is None else saved_s(workload, attempt, nodes)),
+        attained=workload.attained + (0.0 if attempt is None else received(workload, attempt, event.at_s)),
         failures=workload.failures + (event.outcome in (Outcome.FAILED, Outcome.LOST)),
         ready=False,
         artefacts=event.artefacts or workload.artefacts,

@@ -40,7 +40,7 @@ def turn_violations(before: State, events: Sequence[Event]) -> tuple[str, ...]:
 
 def no_node_is_overfilled(state: State) -> list[str]:
     """I1: what open attempts hold on a node is within its size."""
-    held = added(placed(w.work.demand, w.current.nodes) for w in live(state) if w.current is not None)
+    held = added(placed(w.held(w.current), w.current.nodes) for w in live(state) if w.current is not None)
     found = []
     for id in sorted(held):
         node = state.nodes.get(id)
@@ -89,8 +89,8 @@ def workload_is_whole(workload: Workload, alive: frozenset[WorkloadId]) -> list[
     steps = [attempt.resumed_step for attempt in attempts]
     if steps != sorted(steps) or (steps and steps[-1] > workload.step):
         found.append(f"I9: {id} went back: began at steps {steps}, saved {workload.step}")
-    demand = workload.work.demand
-    if any(not demand.min_bundles <= len(a.nodes) <= len(demand.bundles) for a in attempts):
+    forms = ((attempt, workload.held(attempt)) for attempt in attempts)
+    if any(not form.min_bundles <= len(attempt.nodes) <= len(form.bundles) for attempt, form in forms):
         found.append(f"I10: an attempt of {id} is a part of its gang")
     return found
 

@@ -6,7 +6,7 @@ from aios.kernel.events import Finished, PreemptionOrdered, Waits
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
-from aios.kernel.queue import kept, live, unmet, yielding_for
+from aios.kernel.queue import kept, kept_demand, live, unmet, yielding_for
 from aios.kernel.room import Room
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload
 from placement.model import NodeState
@@ -76,16 +76,18 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
     room = Room(fold.state, observed)
     for id in waiting:
         waits = fold.state.waits[id]
-        demand = fold.state.workloads[id].work.demand
+        workload = fold.state.workloads[id]
+        demand = kept_demand(fold.state, workload)
         nodes_ready = all(
             node in fold.state.nodes and fold.state.nodes[node].state is NodeState.READY for node in waits.nodes
         )
         if not nodes_ready:
             fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))
-        elif yielding_for(fold.state, id):
+        elif workload.current is not None or yielding_for(fold.state, id):
             continue
         elif room.fits_now(demand, waits.nodes):
             room.take(demand, waits.nodes)
-            fold.grant(now_s, id, waits.nodes, waits.plan_id, f"plan {waits.plan_id}: those who yielded are gone")
+            why = f"plan {waits.plan_id}: those who yielded are gone"
+            fold.grant(now_s, id, waits.nodes, waits.plan_id, why, waits.form)
         elif now_s >= waits.at_s + PATIENCE_S and not room.will_fit(demand, waits.nodes):
             fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it were filled by others"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
 from aios.kernel.state import Attempt, State, Status, Workload
+from aios.kernel.worked import received
 from placement.model import (
     ROOT,
     Demand,
@@ -29,8 +30,14 @@ from placement.model import (
     total,
 )
 
+RESIZE_AFTER_S = 300.0
+"""How long elastic work runs before it may grow: each change of size costs a restart from its checkpoint."""
+
+LEAST_LEFT_S = 1.0
+"""What is thought to be left of work that has outrun its estimate."""
+
 Question = tuple[object, ...]
-"""What a plan depends on, apart from the time: two equal questions have the same answer."""
+"""What a plan depends on, apart from the time within a round: two equal questions have the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,18 @@ class Proposed:
 
 
 def ask(state: State, now_s: float, observed: Observed, policy: Policy | None = None) -> Ask | None:
-    """Return the question whose answer would help now; None where nothing waits."""
-    if not any(is_pending(state, workload, now_s) and not kept(state, workload.id) for workload in live(state)):
+    """Return the question whose answer would help now; None where nothing waits and nothing could grow."""
+    if not any(_wants(state, workload, now_s) for workload in live(state)):
         return None
     now = problem(state, now_s, observed, policy)
     return Ask(now, state.version, question(now))
+
+
+def _wants(state: State, workload: Workload, now_s: float) -> bool:
+    attempt = workload.current
+    if attempt is not None:
+        return attempt.deadline_s is None and may_grow(workload, attempt, now_s)
+    return is_pending(state, workload, now_s) and not kept(state, workload.id)
 
 
 def problem(state: State, now_s: float, observed: Observed, policy: Policy | None = None) -> Problem:
@@ -67,14 +81,15 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
     for workload in live(state):
         attempt, nodes = workload.current, kept(state, workload.id)
         if attempt is not None and yields(attempt):
-            leaving.append(placed(workload.work.demand, attempt.nodes))
+            leaving.append(placed(workload.held(attempt), attempt.nodes))
         elif attempt is not None:
-            running.append(_running(workload, attempt))
-        elif nodes:
-            kept_nodes.append(placed(workload.work.demand, nodes))
-            running.append(Running(_as_placed(workload.work.demand, nodes, preemptible=False), nodes, now_s))
-        elif is_pending(state, workload, now_s):
-            pending.append(workload.work.demand)
+            running.append(_running(workload, attempt, now_s))
+        if nodes:
+            demand = as_left(workload, kept_demand(state, workload))
+            kept_nodes.append(placed(demand, nodes))
+            running.append(Running(_as_placed(demand, nodes, preemptible=False), nodes, now_s))
+        elif attempt is None and is_pending(state, workload, now_s):
+            pending.append(as_left(workload, workload.work.demand))
     nodes_up = tuple(node for node in _in_order(state.nodes.values()) if node.state is not NodeState.DOWN)
     surplus = _surplus(added(leaving), added(kept_nodes))
     foreign = added([foreign_use(observed), surplus])
@@ -93,11 +108,30 @@ def question(problem: Problem) -> Question:
     return (
         problem.nodes,
         problem.tenants,
-        tuple((r.demand.id, r.nodes, r.demand.preemptible) for r in problem.running),
+        tuple((r.demand.id, r.nodes, r.demand.preemptible, len(r.demand.bundles)) for r in problem.running),
         tuple(demand.id for demand in problem.pending),
         tuple(sorted(problem.foreign.items())),
         problem.policy,
+        rounds(problem),
     )
+
+
+def rounds(problem: Problem) -> tuple[int, ...]:
+    """Return how many time slices and steps of ageing are past; where all waits or all runs they change nothing."""
+    if not problem.running or not problem.pending:
+        return ()
+    return tuple(int(problem.now_s // period_s) for period_s in _periods_s(problem.policy))
+
+
+def next_round_s(problem: Problem) -> float | None:
+    """Return when the same question deserves another answer, None where only an event can change it."""
+    if not problem.running or not problem.pending:
+        return None
+    return min(((problem.now_s // period_s + 1) * period_s for period_s in _periods_s(problem.policy)), default=None)
+
+
+def _periods_s(policy: Policy) -> tuple[float, ...]:
+    return tuple(period_s for period_s in (policy.time_slice_s, policy.ageing_s) if period_s)
 
 
 def live(state: State) -> Iterator[Workload]:
@@ -128,6 +162,12 @@ def kept(state: State, id: WorkloadId) -> tuple[NodeId, ...]:
     """Return the nodes that are kept for a waiting workload."""
     waits = state.waits.get(id)
     return waits.nodes if waits is not None else ()
+
+
+def kept_demand(state: State, workload: Workload) -> Demand:
+    """Return the demand of a workload in the form that nodes are kept for."""
+    waits = state.waits.get(workload.id)
+    return workload.work.demand.form(waits.form if waits is not None else 0)
 
 
 def yields(attempt: Attempt) -> bool:
@@ -171,14 +211,44 @@ def _surplus(leaving: Mapping[NodeId, Resources], kept_nodes: Mapping[NodeId, Re
     return {node: amount for node, amount in surplus.items() if amount}
 
 
-def _running(workload: Workload, attempt: Attempt) -> Running:
-    demand = workload.work.demand
+def _running(workload: Workload, attempt: Attempt, now_s: float) -> Running:
+    demand = as_left(workload, workload.held(attempt), received(workload, attempt, now_s))
     may_yield = demand.preemptible and workload.status is not Status.STOPPING
     started_s = attempt.granted_s if attempt.started_s is None else attempt.started_s
     saved_s = workload.checkpoint_s
     if saved_s is not None and saved_s < attempt.granted_s:
         saved_s = started_s  # it began from that checkpoint: nothing older can be lost
-    return Running(_as_placed(demand, attempt.nodes, preemptible=may_yield), attempt.nodes, started_s, saved_s)
+    now = _as_placed(demand, attempt.nodes, preemptible=may_yield)
+    if may_yield and resizes_s(workload, attempt) is not None:
+        most = demand.bundles if may_grow(workload, attempt, now_s) else now.bundles
+        now = replace(now, bundles=most, min_bundles=demand.min_bundles)
+    return Running(now, attempt.nodes, started_s, saved_s)
+
+
+def resizes_s(workload: Workload, attempt: Attempt) -> float | None:
+    """Return from when a running elastic workload may grow; None where its size stays.
+
+    It goes on from its checkpoint with another number of bundles; a service would stop answering meanwhile.
+    """
+    demand = workload.held(attempt)
+    if workload.work.service or demand.min_bundles == len(demand.bundles) or attempt.started_s is None:
+        return None
+    return attempt.started_s + RESIZE_AFTER_S
+
+
+def may_grow(workload: Workload, attempt: Attempt, now_s: float) -> bool:
+    """Return whether a running elastic workload has fewer bundles than it can use, for long enough to change it."""
+    from_s = resizes_s(workload, attempt)
+    return from_s is not None and from_s <= now_s and len(attempt.nodes) < len(workload.held(attempt).bundles)
+
+
+def as_left(workload: Workload, demand: Demand, more: float = 0.0) -> Demand:
+    """Return a demand with the workload's progress: what earlier attempts have saved need not be done again."""
+    attained = workload.attained + more
+    if not attained and not workload.served_s:
+        return demand
+    left_s = None if demand.runtime_s is None else max(LEAST_LEFT_S, demand.runtime_s - workload.served_s)
+    return replace(demand, served_s=workload.served_s, attained=attained, runtime_s=left_s)
 
 
 def _as_placed(demand: Demand, nodes: tuple[NodeId, ...], *, preemptible: bool) -> Demand:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aios.kernel.actions import Action, Forget, Kill, Launch, Stop
 from aios.kernel.events import WorkloadId
 from aios.kernel.inputs import resolved
@@ -53,7 +55,7 @@ def _further(
 
 def _launch(state: State, workload: Workload, attempt: Attempt) -> Launch:
     return Launch(
-        workload.work,
+        replace(workload.work, demand=workload.held(attempt)) if attempt.form else workload.work,
         attempt.number,
         attempt.fence,
         attempt.nodes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aios.kernel.ports import Observed
-from aios.kernel.queue import added, foreign_use, kept, live, placed, yields
+from aios.kernel.queue import added, foreign_use, kept, kept_demand, live, placed, yields
 from aios.kernel.state import State
 from placement.model import Demand, NodeId, NodeState, Resources
 
@@ -17,12 +17,12 @@ class Room:
         held, staying, promised = [], [], []
         for workload in live(state):
             attempt = workload.current
-            if attempt is None:
-                promised.append(placed(workload.work.demand, kept(state, workload.id)))
-                continue
-            held.append(placed(workload.work.demand, attempt.nodes))
-            if not yields(attempt):
-                staying.append(held[-1])
+            if nodes := kept(state, workload.id):
+                promised.append(placed(kept_demand(state, workload), nodes))
+            if attempt is not None:
+                held.append(placed(workload.held(attempt), attempt.nodes))
+                if not yields(attempt):
+                    staying.append(held[-1])
         foreign = foreign_use(observed)
         sizes = {id: node.resources for id, node in state.nodes.items() if node.state is NodeState.READY}
         self._now = _free(sizes, added([foreign, *held]))

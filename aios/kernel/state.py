@@ -8,7 +8,7 @@ from enum import Enum
 from immutables import Map
 
 from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, Waits, Work, WorkloadId
-from placement.model import Node, NodeId, Tenant, TenantId
+from placement.model import Demand, Node, NodeId, Tenant, TenantId
 
 
 class Status(Enum):
@@ -60,6 +60,7 @@ class Attempt:
     granted_s: float
     plan_id: int = 0
     why: str = ""
+    form: int = 0
     started_s: float | None = None
     ready_s: float | None = None
     ended_s: float | None = None
@@ -91,6 +92,8 @@ class Workload:
     queued_s: float = 0.0  # since when it waits (again)
     waited_s: float = 0.0  # sum over earlier waits
     ran_s: float = 0.0  # sum over ended attempts
+    served_s: float = 0.0  # work that ended attempts have saved, in seconds of the whole gang at speed 1
+    attained: float = 0.0  # accelerator-seconds (else CPU-seconds) that ended attempts have held
     not_before_s: float = 0.0
     stop_requested_s: float | None = None
     finished_s: float | None = None
@@ -102,6 +105,10 @@ class Workload:
     @property
     def id(self) -> WorkloadId:
         return self.work.id
+
+    def held(self, attempt: Attempt) -> Demand:
+        """Return what an attempt holds, as the demand in its form."""
+        return self.work.demand.form(attempt.form)
 
     @property
     def attempt(self) -> Attempt | None:

@@ -13,7 +13,7 @@ from aios.kernel.evolve import Fold
 from aios.kernel.notice import notice, starts_by_s
 from aios.kernel.ports import Answer, Asked, Observed
 from aios.kernel.progress import PATIENCE_S, progress
-from aios.kernel.queue import Ask, Proposed, ask, kept, live
+from aios.kernel.queue import Ask, Proposed, ask, kept, live, next_round_s, resizes_s
 from aios.kernel.reconcile import reconcile
 from aios.kernel.state import State
 from placement.check import violations
@@ -35,7 +35,7 @@ class Turn:
     settled : bool
         ``ask`` is what the adopted plan leaves open: no new answer is to be had.
     wake_s : float or None
-        When something falls due by itself: a back-off, a grace or the time to start that ends.
+        When something falls due by itself: a back-off, a grace or the time to start that ends, the next round.
     """
 
     state: State
@@ -63,23 +63,28 @@ def step(
     answers = admit(fold, now_s, asked)
     progress(fold, now_s, observed)
     settled = plan is not None and adopt(fold, now_s, observed, plan, policy, judge)
+    asks = ask(fold.state, now_s, observed, policy)
     return Turn(
         fold.state,
         tuple(fold.events),
         answers,
         reconcile(fold.state, now_s, observed),
-        ask(fold.state, now_s, observed, policy),
+        asks,
         settled,
-        _wake_s(fold.state, now_s),
+        _wake_s(fold.state, now_s, asks),
     )
 
 
-def _wake_s(state: State, now_s: float) -> float | None:
-    due: list[float] = []
+def _wake_s(state: State, now_s: float, asks: Ask | None) -> float | None:
+    round_s = None if asks is None else next_round_s(asks.problem)
+    due: list[float] = [] if round_s is None else [round_s]
     for workload in live(state):
         attempt = workload.current
         if attempt is not None and attempt.deadline_s is not None:
             due.append(attempt.deadline_s)
         due.append(workload.not_before_s if attempt is None else starts_by_s(attempt))
+        grows_s = resizes_s(workload, attempt) if attempt is not None else None
+        if attempt is not None and grows_s is not None and len(attempt.nodes) < len(workload.held(attempt).bundles):
+            due.append(grows_s)
     due.extend(state.waits[id].at_s + PATIENCE_S for id in state.waits if kept(state, id))
     return min((due_s for due_s in due if now_s < due_s < float("inf")), default=None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from aios.kernel.adopt import REASONS
 from aios.kernel.events import Outcome
 from aios.kernel.ports import StopWork
-from aios.kernel.queue import problem, question
+from aios.kernel.queue import RESIZE_AFTER_S, problem, question
 from placement.model import NodeState, Problem, Reason, Resources
 from tests.support.bench import Bench
 from tests.support.building import node, submit, want
@@ -65,10 +65,24 @@ def test_what_is_being_stopped_holds_its_nodes_and_cannot_be_preempted() -> None
     assert [r.demand.preemptible for r in shown(bench).running] == [False]
 
 
-def test_an_elastic_gang_that_runs_is_shown_with_the_size_it_has() -> None:
+def test_an_elastic_gang_that_runs_may_shrink_at_once_and_grow_after_a_while() -> None:
     bench = Bench()
     bench.turn(submit(want("a", 4, min_bundles=1)))
     bench.runs("a", "n1", "n2")
+    (running,) = shown(bench).running
+    assert (len(running.demand.bundles), running.demand.min_bundles) == (2, 1)
+    assert bench.turn().ask is None
+    assert bench.last.wake_s == bench["a"].attempt.started_s + RESIZE_AFTER_S  # type: ignore[union-attr]  # it runs
+    assert bench.turn(after_s=RESIZE_AFTER_S).ask is not None
+    (running,) = shown(bench).running
+    assert (len(running.demand.bundles), running.demand.min_bundles) == (4, 1)
+
+
+def test_a_service_keeps_its_size_for_it_would_stop_answering() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a", 4, min_bundles=1, service=True)))
+    bench.runs("a", "n1", "n2")
+    bench.turn(after_s=RESIZE_AFTER_S)
     (running,) = shown(bench).running
     assert (len(running.demand.bundles), running.demand.min_bundles) == (2, 2)
 

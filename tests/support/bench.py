@@ -18,6 +18,7 @@ from placement.model import (
     Node,
     NodeId,
     Plan,
+    Policy,
     Preemption,
     Reason,
     Resources,
@@ -40,6 +41,7 @@ class Bench:
         self.attempts: dict[str, ObservedAttempt] = {}
         self.complete = True
         self.last = Turn(self.state)
+        self.policy = Policy()
         self.turn(ApplyTenants(tuple(tenant(name) for name in tenants)))
 
     def turn(self, *requests: Request, plan: Proposed | None = None, after_s: float = 1.0) -> Turn:
@@ -47,7 +49,7 @@ class Bench:
         self.now_s += after_s
         asked = [Asked(idx, request) for idx, request in enumerate(requests)]
         before = self.state
-        self.last = step(before, self.now_s, asked, self.observed(), plan)
+        self.last = step(before, self.now_s, asked, self.observed(), plan, policy=self.policy)
         self.state = self.last.state
         assert not turn_violations(before, self.last.events)
         assert not violations(self.state)
@@ -91,7 +93,11 @@ class Bench:
             waiting={self.demand(n): Waiting(why, f"{n} asks for more") for n, why in (waiting or {}).items()},
             stats=SolveStats("hand", "optimal"),
         )
-        now = problem(self.state if asked_in is None else asked_in, self.now_s, self.observed())
+        return self.answer(plan, asked_in)
+
+    def answer(self, plan: Plan, asked_in: State | None = None) -> Proposed:
+        """Return a plan as an answer to the present question (or that of an earlier state)."""
+        now = problem(self.state if asked_in is None else asked_in, self.now_s, self.observed(), self.policy)
         return Proposed(plan, Ask(now, self.state.version, question(now)))
 
     def runs(self, name: str, *nodes: str) -> None:
