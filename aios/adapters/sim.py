@@ -1,8 +1,9 @@
 """The cluster on virtual time: nodes and attempts in memory, one seed, and every fault that is asked for.
 
 It starts nothing real and replaces the executor and nothing else. Like the real one it is level-triggered: what it
-shows is what is there. An attempt works one step per second; it saves its progress now and then, and when it is told
-to yield. What runs is kept by the cluster, not by the control plane, so a crash of the latter changes nothing here.
+shows is what is there. An attempt works one step per second at speed 1 with all its bundles; it saves its progress now
+and then, and when it is told to yield. What runs is kept by the cluster, not by the control plane, so a crash of the
+latter changes nothing here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from aios.kernel.actions import Action, Forget, Kill, Launch, Stop
 from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
 from aios.kernel.inputs import split
 from aios.kernel.ports import Observed, ObservedAttempt, ObservedNode, Phase
-from aios.kernel.queue import added, placed
+from aios.kernel.queue import placed
 from placement.model import Node, NodeId, Resources
+from placement.throughput import throughput, units
 
 Runtime = Callable[[Work], float]
-"""How long a workload runs from its beginning, in seconds."""
+"""How long a workload runs from its beginning, in seconds of its whole gang at speed 1."""
 
 UNKNOWN_S = 60.0
 
@@ -32,12 +34,22 @@ def estimated(work: Work) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast the simulated cluster is, in seconds."""
+    """How fast the simulated cluster is, in seconds.
+
+    Attributes
+    ----------
+    restart_s : float
+        What going on from a checkpoint costs, during which nothing is done.
+    saves_wake : bool
+        Whether the control plane looks each time that progress is saved; else when it looks next.
+    """
 
     launch_s: float = 2.0
     ready_s: float = 3.0
     save_every_s: float = 10.0
     yield_s: float = 1.0
+    restart_s: float = 0.0
+    saves_wake: bool = True
 
 
 @dataclass(slots=True)
@@ -46,7 +58,11 @@ class SimAttempt:
 
     launch: Launch
     phase: Phase = Phase.LAUNCHING
-    started_s: float = 0.0
+    started_s: float | None = None
+    works_from_s: float = 0.0
+    rate: float = 1.0
+    begun: float = 0.0  # work that was done when it began
+    stored: float = 0.0  # work that its last checkpoint holds
     saved: int = 0
     uri: str = ""
     outcome: Outcome | None = None
@@ -64,6 +80,10 @@ class SimAttempt:
     def holds(self) -> bool:
         return self.phase not in (Phase.LAUNCHING, Phase.ENDED)
 
+    def done(self, now_s: float) -> float:
+        """Return the work that is done, in seconds of the whole gang at speed 1."""
+        return self.begun + max(0.0, now_s - self.works_from_s) * self.rate
+
 
 @dataclass
 class Effects:
@@ -71,6 +91,8 @@ class Effects:
 
     n_started: int = 0
     n_finished: dict[WorkloadId, int] = field(default_factory=dict)
+    wasted: float = 0.0
+    """Accelerator-seconds (else CPU-seconds) spent on restarts, and on work that was not saved."""
     wrong: list[str] = field(default_factory=list)
     """What must never be seen: two runs of one workload at once, a node that is overfilled, lost progress."""
 
@@ -101,6 +123,9 @@ class SimExecutor:
         self._now_s, self._woken = 0.0, False
         self._order = count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._silent: list[tuple[float, int, Callable[[], None]]] = []
+        self._checkpoints: dict[str, float] = {}
+        self._held: dict[NodeId, Resources] = {}
 
     # -- the executor's port
 
@@ -134,9 +159,9 @@ class SimExecutor:
 
     # -- time
 
-    def at(self, at_s: float, call: Callable[[], None]) -> None:
-        """Plan a call at a time that is not past."""
-        heapq.heappush(self._due, (max(at_s, self._now_s), next(self._order), call))
+    def at(self, at_s: float, call: Callable[[], None], silent: bool = False) -> None:
+        """Plan a call at a time that is not past; at a silent one nobody looks."""
+        heapq.heappush(self._silent if silent else self._due, (max(at_s, self._now_s), next(self._order), call))
 
     def next_s(self) -> float | None:
         """Return when something happens next, None when nothing does."""
@@ -144,8 +169,11 @@ class SimExecutor:
 
     def advance(self, until_s: float) -> None:
         """Let everything happen that is due by then."""
-        while self._due and self._due[0][0] <= until_s:
-            at_s, _, call = heapq.heappop(self._due)
+        while self._due or self._silent:
+            first = min((heap for heap in (self._due, self._silent) if heap), key=lambda heap: heap[0][:2])
+            if first[0][0] > until_s:
+                break
+            at_s, _, call = heapq.heappop(first)
             self._now_s = max(self._now_s, at_s)
             call()
         if until_s != float("inf"):
@@ -164,13 +192,14 @@ class SimExecutor:
                 self._kill((action.workload, action.attempt))
             case Forget():
                 self._kill((action.workload, action.attempt))
-                self.attempts.pop((action.workload, action.attempt), None)
+                self._drop((action.workload, action.attempt))
 
     def _launch(self, launch: Launch) -> None:
         key = (launch.work.id, launch.attempt)
         if key in self.attempts or any(node not in self.nodes for node in launch.nodes):
             return
-        attempt = SimAttempt(launch, saved=launch.step, uri=launch.checkpoint)
+        begun = self._checkpoints.get(launch.checkpoint, float(launch.step))
+        attempt = SimAttempt(launch, begun=begun, stored=begun, saved=launch.step, uri=launch.checkpoint)
         attempt.deaf, attempt.zombie = self.deaf(launch.work), not self._reachable(launch)
         self.attempts[key] = attempt
         self.at(self._now_s + self._pace.launch_s, lambda: self._begin(key))
@@ -186,13 +215,16 @@ class SimExecutor:
             return
         self._note_wrongs(attempt)
         attempt.phase, attempt.started_s = Phase.RUNNING, self._now_s
+        attempt.works_from_s = self._now_s + (self._pace.restart_s if launch.attempt > 1 else 0.0)
+        attempt.rate = throughput(launch.work.demand, [self.nodes[id] for id in launch.nodes])
+        self._hold(launch)
         self.effects.n_started += 1
         if launch.work.service:
             self.at(self._now_s + self._pace.ready_s, lambda: self._ready(key))
             return
-        left_s = max(0.0, self._runtime(launch.work) - launch.step)
-        self.at(self._now_s + left_s, lambda: self._end(key, Outcome.SUCCEEDED))
-        self.at(self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key))
+        left_s = max(0.0, self._runtime(launch.work) - attempt.begun) / attempt.rate
+        self.at(attempt.works_from_s + left_s, lambda: self._end(key, Outcome.SUCCEEDED))
+        self._save_later(key)
 
     def _stop(self, stop: Stop) -> None:
         key = (stop.workload, stop.attempt)
@@ -216,7 +248,7 @@ class SimExecutor:
     def _kill(self, key: tuple[WorkloadId, int]) -> None:
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.phase is not Phase.ENDED and self._reachable(attempt.launch):
-            attempt.phase, attempt.outcome, attempt.error = Phase.ENDED, Outcome.LOST, "killed"
+            self._ended(attempt, Outcome.LOST, "killed")
 
     def _ready(self, key: tuple[WorkloadId, int]) -> None:
         attempt = self.attempts.get(key)
@@ -229,24 +261,58 @@ class SimExecutor:
         attempt = self.attempts.get(key)
         if attempt is None or attempt.phase is Phase.ENDED:
             return
-        attempt.phase, attempt.outcome, attempt.error = Phase.ENDED, outcome, error
+        self._ended(attempt, outcome, error)
         if outcome is Outcome.SUCCEEDED:
             work = attempt.launch.work
             self.effects.n_finished[work.id] = self.effects.n_finished.get(work.id, 0) + 1
             attempt.artefacts = tuple(_made(work, attempt.launch.attempt, ref) for _, ref in work.outputs)
 
+    def _ended(self, attempt: SimAttempt, outcome: Outcome, error: str) -> None:
+        if attempt.holds:
+            self._let_go(attempt, outcome)
+        attempt.phase, attempt.outcome, attempt.error = Phase.ENDED, outcome, error
+
+    def _drop(self, key: tuple[WorkloadId, int]) -> None:
+        """Forget an attempt, whatever it does."""
+        attempt = self.attempts.pop(key, None)
+        if attempt is not None and attempt.holds:
+            self._let_go(attempt, Outcome.LOST)
+
+    def _hold(self, launch: Launch) -> None:
+        for id, amount in placed(launch.work.demand, launch.nodes).items():
+            self._held[id] = self._held.get(id, Resources()) + amount
+
+    def _let_go(self, attempt: SimAttempt, outcome: Outcome) -> None:
+        """Free what an attempt holds, and count what it did in vain."""
+        launch = attempt.launch
+        for id, amount in placed(launch.work.demand, launch.nodes).items():
+            self._held[id] = self._held[id] - amount
+        assert attempt.started_s is not None, f"{launch.work.id}: what holds its nodes has begun"
+        vain_s = min(self._now_s, attempt.works_from_s) - attempt.started_s
+        if outcome is not Outcome.SUCCEEDED and not launch.work.service:
+            vain_s += (attempt.done(self._now_s) - attempt.stored) / attempt.rate
+        self.effects.wasted += vain_s * units(launch.work.demand.resources(len(launch.nodes)))
+
     # -- progress
+
+    def _save_later(self, key: tuple[WorkloadId, int]) -> None:
+        self.at(
+            self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key), silent=not self._pace.saves_wake
+        )
 
     def _save_regularly(self, key: tuple[WorkloadId, int]) -> None:
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.phase is Phase.RUNNING:
             self._save(attempt)
-            self.at(self._now_s + self._pace.save_every_s, lambda: self._save_regularly(key))
+            self._save_later(key)
 
     def _save(self, attempt: SimAttempt) -> None:
-        step = attempt.launch.step + int(self._now_s - attempt.started_s)
+        work = attempt.done(self._now_s)
+        step = int(work)
         if step > attempt.saved:
-            attempt.saved, attempt.uri = step, f"sim://{attempt.launch.work.id}/{attempt.launch.attempt}/{step}"
+            attempt.saved, attempt.stored = step, work
+            attempt.uri = f"sim://{attempt.launch.work.id}/{attempt.launch.attempt}/{step}"
+            self._checkpoints[attempt.uri] = work
 
     # -- faults
 
@@ -256,7 +322,7 @@ class SimExecutor:
         self.cut.discard(id)
         for key in sorted(self.attempts):
             if self.attempts[key].launch.nodes[0] == id:
-                del self.attempts[key]
+                self._drop(key)
             elif id in self.attempts[key].launch.nodes:
                 self.at(self._now_s + 1.0, lambda key=key: self._end(key, Outcome.LOST, "a worker died"))  # type: ignore[misc]
 
@@ -279,7 +345,7 @@ class SimExecutor:
         """A supervisor dies with all its workers, and leaves no word."""
         for key in sorted(self.attempts):
             if key[0] == id and self.attempts[key].holds and self._reachable(self.attempts[key].launch):
-                del self.attempts[key]
+                self._drop(key)
 
     def fail_attempt(self, id: WorkloadId, error: str = "ValueError: simulated") -> None:
         """The user's code raises."""
@@ -303,7 +369,7 @@ class SimExecutor:
             launch.attempt,
             launch.fence,
             phase,
-            launch.nodes if attempt.started_s else (),
+            launch.nodes if attempt.started_s is not None else (),
             attempt.uri,
             attempt.saved,
             attempt.outcome,
@@ -313,9 +379,8 @@ class SimExecutor:
         )
 
     def _has_room(self, launch: Launch) -> bool:
-        held = added(placed(a.launch.work.demand, a.launch.nodes) for a in self.attempts.values() if a.holds)
         for id, amount in placed(launch.work.demand, launch.nodes).items():
-            free = self.nodes[id].resources - held.get(id, Resources()) if id in self.nodes else Resources()
+            free = self.nodes[id].resources - self._held.get(id, Resources()) if id in self.nodes else Resources()
             if not amount.fits_in(free):
                 return False
         return True
