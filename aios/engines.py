@@ -195,17 +195,19 @@ def gang(spec: WorkloadSpec, n_bundles: int | None = None, min_bundles: int | No
         bundles=(bundle,) * n,
         min_bundles=n if least is None else least,
         priority=spec.priority,
-        topology=_topology(spec),
+        topologies=_topologies(spec),
         runtime_s=spec.estimate,
         preemptible=spec.preemptible,
     )
 
 
-def _topology(spec: WorkloadSpec) -> Topology | None:
-    if spec.topology is not None:
-        kind = "pack" if spec.topology.pack is not None else "spread"
-        return Topology(kind, spec.topology.pack or spec.topology.spread or "", spec.topology.required)
+def _topologies(spec: WorkloadSpec) -> tuple[Topology, ...]:
+    if spec.topology:
+        return tuple(
+            Topology("pack" if at.pack is not None else "spread", at.key, at.required, at.slice, at.skew)
+            for at in spec.topology
+        )
     if spec.workers is None:
-        return None
+        return ()
     strategy = spec.workers.placement_strategy
-    return Topology("spread" if "SPREAD" in strategy else "pack", "node", strategy.startswith("STRICT_"))
+    return (Topology("spread" if "SPREAD" in strategy else "pack", "node", strategy.startswith("STRICT_")),)

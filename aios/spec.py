@@ -1,4 +1,4 @@
-"""What users write: workloads, pipelines and tenants, validated at the door (pydantic stays on this side of it).
+"""What users write: workloads, pipelines, tenants, the cluster's rules, validated at the door (pydantic stays on this side of it).
 
 Field names are Ray's wherever Ray has one.
 """
@@ -6,6 +6,7 @@ Field names are Ray's wherever Ray has one.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -99,12 +100,35 @@ class TopologySpec(Strict):
     pack: str | None = None
     spread: str | None = None
     required: bool = False
+    slice: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    skew: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.pack or self.spread or ""
 
     @model_validator(mode="after")
     def _one(self) -> TopologySpec:
         if (self.pack is None) == (self.spread is None):
             raise ValueError("give exactly one of pack and spread")
+        if self.slice and self.pack is None:
+            raise ValueError("slice belongs to pack: so many bundles in a row stand together")
+        if self.skew is not None and self.spread is None:
+            raise ValueError("skew belongs to spread: how far the numbers of bundles may differ")
         return self
+
+
+def _levels(value: object) -> object:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (TopologySpec, dict)) else value
+
+
+TopologyLevels = Annotated[
+    tuple[TopologySpec, ...],
+    BeforeValidator(_levels, json_schema_input_type=TopologySpec | tuple[TopologySpec, ...] | None),
+]
+"""One level, or a list of them that hold at once."""
 
 
 class WorkloadSpec(Strict):
@@ -123,7 +147,7 @@ class WorkloadSpec(Strict):
     accelerator_type: str | None = None
     label_selector: LabelSelector = Field(default_factory=dict)
     workers: WorkersSpec | None = None
-    topology: TopologySpec | None = None
+    topology: TopologyLevels = ()
 
     preemptible: bool = True
     max_retries: Annotated[int, Field(ge=0, le=100, strict=True)] = 0
@@ -187,6 +211,62 @@ class PreemptionSpec(Strict):
     within: Literal["never", "lower_priority", "lower_or_newer"] = "lower_priority"
     reclaim: Literal["never", "lower_priority", "any"] = "any"
     borrow: Literal["never", "lower_priority", "fair"] = "never"
+
+
+class PolicySpec(Strict):
+    """The rules of the whole cluster; what is left out has its default."""
+
+    kind: Literal["policy"] = "policy"
+    fairness: str = "drf"
+    preemption: PreemptionSpec = Field(default_factory=PreemptionSpec)
+    backfill: bool = True
+    migration: bool = False
+    objective: Literal["strict", "weighted", "goodput"] = "strict"
+    ageing: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
+    time_slice: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
+    interference: tuple[tuple[str, str, Annotated[float, Field(gt=0, le=1)]], ...] = ()
+
+    @model_validator(mode="after")
+    def _slices(self) -> PolicySpec:
+        if self.objective == "goodput" and self.time_slice is None:
+            raise ValueError("objective goodput needs a time_slice, such as 6m: work takes turns by it")
+        return self
+
+
+class ReservationSpec(Strict):
+    """Nodes that are kept for some tenants, or for nobody (maintenance), for a time.
+
+    ``starts`` is a moment with its time zone (2026-12-24T08:00Z) or ``in 2h``.
+    """
+
+    kind: Literal["reservation"] = "reservation"
+    name: Name
+    nodes: tuple[str, ...] = Field(min_length=1)
+    starts: str
+    duration: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+    tenants: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _moment(self) -> ReservationSpec:
+        self.starts_s(0.0)
+        return self
+
+    def starts_s(self, now_s: float) -> float:
+        """Return when it begins, in seconds on a clock that shows ``now_s``; raises ValueError."""
+        text = self.starts.strip()
+        if text == "now":
+            return now_s
+        if text.startswith("in "):
+            after = _duration(text.removeprefix("in ").strip())
+            if isinstance(after, float):
+                return now_s + after
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise ValueError(f"starts: {text!r} is no moment: write 2026-12-24T08:00Z, in 2h, or now")
+        return moment.timestamp()
 
 
 class TenantSpec(Strict):

@@ -16,6 +16,7 @@ from placement.model import (
     Problem,
     Reason,
     Selector,
+    Topology,
     Waiting,
 )
 from placement.reasons import binding_reason
@@ -64,7 +65,7 @@ def explain_plan(problem: Problem, plan: Plan, most_hints: int = 100) -> Plan:
     waiting = {}
     for name in plan.waiting:
         demand = now.demands[name]
-        key = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topology)
+        key = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topologies)
         if key not in known:
             known[key] = _why_it_waits(now, demand, hints=len(known) < most_hints)
         waiting[name] = known[key]
@@ -146,11 +147,19 @@ def _conditions(demand: Demand) -> list[str]:
     selectors = dict.fromkeys(bundle.selector for bundle in demand.bundles if bundle.selector != Selector())
     if selectors:
         out.append(f"these nodes have {'; '.join(map(str, selectors))}, as it asks")
-    if demand.topology is not None:
-        together = "on one" if demand.topology.kind == "pack" else "each on another"
-        wish = "" if demand.topology.required else " where that costs nobody a place"
-        out.append(f"its bundles are {together} {demand.topology.key}{wish}")
+    for topology in demand.topologies:
+        wish = "" if topology.required else " where that costs nobody a place"
+        out.append(f"its bundles are {_level(topology)}{wish}")
     return out
+
+
+def _level(topology: Topology) -> str:
+    if topology.skew is not None:
+        return f"spread over {topology.key} in numbers that differ by at most {topology.skew}"
+    if topology.kind == "spread":
+        return f"each on another {topology.key}"
+    slices = f", {topology.slice} in a row at a time" if topology.slice else ""
+    return f"on one {topology.key}{slices}"
 
 
 def _counted(nodes: Sequence[NodeId]) -> str:

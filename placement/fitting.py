@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from placement.model import Bundle, Resources, Selector, Topology
+from placement.model import Bundle, Demand, DemandId, Resources, Selector, TenantId, Topology
+from placement.planners.fitting import place
 from placement.planners.state import Room
+from placement.planners.tree import add
 
 _MOST_STEPS = 5_000
 _LARGEST_SEARCH = 50_000
@@ -25,10 +27,14 @@ def kinds(bundles: Iterable[Bundle]) -> Kinds:
     return tuple(Counter(bundles).items())
 
 
-def fits(rooms: Sequence[Room], wanted: Kinds, topology: Topology | None) -> bool:
-    """Return whether all bundles can be placed at once; a topology that is only preferred does not count."""
-    if topology is None or not topology.required:
+def fits(rooms: Sequence[Room], bundles: Sequence[Bundle], topologies: Sequence[Topology] = ()) -> bool:
+    """Return whether all bundles can be placed at once; topologies that are only preferred do not count."""
+    required, wanted = [topology for topology in topologies if topology.required], kinds(bundles)
+    if not required:
         return _fits_together(rooms, wanted)
+    if len(required) > 1 or required[0].slice or required[0].skew is not None:
+        return _fits_at_all_levels(rooms, bundles, required)
+    topology = required[0]
     domains: dict[str, list[Room]] = {}
     for room in rooms:
         value = room.node.label(topology.key)
@@ -37,6 +43,19 @@ def fits(rooms: Sequence[Room], wanted: Kinds, topology: Topology | None) -> boo
     if topology.kind == "pack":
         return any(_fits_together(domain, wanted) for domain in domains.values())
     return _spread(list(domains.values()), wanted)
+
+
+def _fits_at_all_levels(rooms: Sequence[Room], bundles: Sequence[Bundle], required: Sequence[Topology]) -> bool:
+    named = {room.node.id: room if room.open else _opened(room) for room in rooms}
+    capacity: dict[str, int] = {}
+    for room in rooms:
+        add(capacity, room.node.resources)
+    gang = Demand(DemandId("gang"), TenantId("anyone"), tuple(bundles), topologies=tuple(required))
+    return place(named, capacity, gang, len(bundles)) is not None
+
+
+def _opened(room: Room) -> Room:
+    return Room(room.node, dict(room.free), room.gpu, list(room.fractions))
 
 
 def _fits_together(rooms: Sequence[Room], wanted: Kinds) -> bool:

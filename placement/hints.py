@@ -87,9 +87,12 @@ def _of_nodes(now: Situation, demand: Demand) -> Iterator[str]:
     if has_selector(demand) and now.fits(demand, now.ready, selector=False):
         yield "its selector were left out"
     if has_required_topology(demand) and now.fits(demand, now.ready, topology=False):
-        assert demand.topology is not None
-        yield f"its topology ({demand.topology.kind} {demand.topology.key}) were preferred, not required"
+        yield f"its topology ({_levels(demand)}) were preferred, not required"
     yield from _nodes_back(now, demand)
+
+
+def _levels(demand: Demand) -> str:
+    return ", ".join(f"{topology.kind} {topology.key}" for topology in demand.topologies if topology.required)
 
 
 def _fewer_bundles(now: Situation, demand: Demand) -> Iterator[str]:

@@ -54,6 +54,10 @@ class Value:
         return isinstance(self.node, yaml.ScalarNode) and self._tag == "null"
 
     @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
     def _tag(self) -> str:
         return str(self.node.tag).removeprefix(_TAG)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from placement.model import Demand, DemandId, Node, NodeState, Reason, Selector, format_amount
+from placement.model import Demand, DemandId, Node, NodeState, Reason, Selector, Topology, format_amount
 from placement.model.resources import MILLI
 from placement.planners.state import Room
 from placement.planners.tree import add
@@ -45,7 +46,7 @@ def has_selector(demand: Demand) -> bool:
 
 
 def has_required_topology(demand: Demand) -> bool:
-    return demand.topology is not None and demand.topology.required
+    return any(topology.required for topology in demand.topologies)
 
 
 def _impossible_even_when_empty(now: Situation, demand: Demand) -> tuple[Reason, str] | None:
@@ -115,8 +116,7 @@ def _strictest(rooms: Sequence[Room], demand: Demand) -> tuple[Selector, list[Ro
 
 
 def _topology_sentence(now: Situation, rooms: Sequence[Room], demand: Demand) -> str:
-    topology = demand.topology
-    assert topology is not None
+    topology = _hardest_level(now, rooms, demand)
     domains: dict[str, list[Room]] = {}
     for room in rooms:
         value = room.node.label(topology.key)
@@ -124,6 +124,12 @@ def _topology_sentence(now: Situation, rooms: Sequence[Room], demand: Demand) ->
             domains.setdefault(value, []).append(room)
     if not domains:
         return f"{_wants(demand)} by {topology.kind} over {topology.key}; no node that it may use has that label"
+    if topology.skew is not None:
+        numbers = f"numbers that differ by at most {topology.skew}"
+        return f"{_wants(demand)}, in {numbers} on the {len(domains)} values of {topology.key}; they have no room so"
+    if topology.slice:
+        size = f"each {topology.slice} in a row"
+        return f"{_wants(demand)}, {size} within one {topology.key}; {len(domains)} of them have no room for that"
     if topology.kind == "spread":
         with_room = sum(
             any(room.how_many(bundle.resources, 1) for room in domain for bundle in demand.bundles[:1])
@@ -140,6 +146,13 @@ def _topology_sentence(now: Situation, rooms: Sequence[Room], demand: Demand) ->
         f"{_wants(demand)} within one {topology.key}; the roomiest of {len(domains)} ({best}) {idle_word} "
         f"{amounts(most, names)}"
     )
+
+
+def _hardest_level(now: Situation, rooms: Sequence[Room], demand: Demand) -> Topology:
+    """Return the first required level that alone is in the way, or else the first."""
+    required = [topology for topology in demand.topologies if topology.required]
+    alone = (t for t in required if not now.fits(replace(demand, topologies=(t,)), rooms))
+    return next(alone, required[0])
 
 
 def _drained_sentence(now: Situation, demand: Demand) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from placement import localities
 from placement.inuse import capacity, dominant, use_by_tenant, used_shares
 from placement.model import ACCELERATOR_KEY, Demand, Plan, Problem, Resources, TenantId, total
 from placement.weights import ADMITTED, ENTITLEMENT, FRAGMENTATION, HARM, LOCALITY, PERFORMANCE, TERMS
@@ -124,18 +125,16 @@ def _locality(problem: Problem, plan: Plan) -> int:
     demands = {d.id: d for d in problem.pending}
     kept = 0
     for grant in plan.grants:
-        topology = demands[grant.demand].topology
-        if topology is not None and not topology.required:
-            values = [nodes[node].label(topology.key) for node in grant.nodes]
-            apart, together = len(set(values)) == len(values), len(set(values)) == 1
-            kept += None not in values and (together if topology.kind == "pack" else apart)
+        demand = demands[grant.demand].form(grant.form)
+        wishes = [topology for topology in demand.topologies if not topology.required]
+        kept += sum(localities.broken(nodes, demand, wish, grant.nodes) is None for wish in wishes)
     return kept
 
 
 def most_there_can_be(problem: Problem) -> float:
     """Return the weighted sum of a plan in which all starts on its fastest nodes and nobody yields: a bound on any."""
     bundles = sum(len(d.bundles) * max([1.0, *(factor for _, factor in d.speed)]) for d in problem.pending)
-    preferred = sum(d.topology is not None and not d.topology.required for d in problem.pending)
+    preferred = sum(not topology.required for d in problem.pending for topology in d.topologies)
     return ADMITTED.weight * bool(problem.pending) + PERFORMANCE.weight * bundles + LOCALITY.weight * preferred
 
 

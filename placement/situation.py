@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from placement.fitting import fits, kinds
+from placement.fitting import fits
 from placement.model import (
     Demand,
     DemandId,
@@ -126,7 +126,7 @@ class Situation:
         bundles = demand.bundles[: demand.min_bundles if n is None else n]
         if not selector:
             bundles = tuple(replace(bundle, selector=type(bundle.selector)()) for bundle in bundles)
-        return fits(rooms, kinds(bundles), demand.topology if topology else None)
+        return fits(rooms, bundles, demand.topologies if topology else ())
 
     def starts_without(self, demand: Demand, work: Sequence[Holding]) -> bool:
         """Return whether it is within all limits and fits once this work has given its nodes back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from placement.model import Bundle, Demand, DemandId, NodeId, Resources, Running, Selector, TenantId, Topology
 from placement.model.demand import MOST_BUNDLES
@@ -26,7 +27,7 @@ _DEMAND = (
 )
 _RUNNING = (*_DEMAND, "nodes", "started_s", "checkpointed_s")
 _BUNDLE = ("count", "resources", "selector")
-_TOPOLOGY = ("pack", "spread", "required", "preferred")
+_TOPOLOGY = ("pack", "spread", "required", "preferred", "slice", "skew")
 
 
 def read_running(item: Value, tenants: set[TenantId], places: set[NodeId] | None, taken: set[str]) -> Running:
@@ -80,7 +81,7 @@ def _demand(fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str]
         bundles=bundles,
         priority=fields["priority"].integer(-_PRIORITY, _PRIORITY) if "priority" in fields else 0,
         min_bundles=fields["min_bundles"].integer(1, len(bundles)) if "min_bundles" in fields else len(bundles),
-        topology=_topology(fields["topology"]) if "topology" in fields else None,
+        topologies=_topologies(fields["topology"]) if "topology" in fields else (),
         submitted_s=fields["submitted_s"].number() if "submitted_s" in fields else since_s,
         runtime_s=fields["runtime_s"].number(0.0) if "runtime_s" in fields else None,
         deadline_s=fields["deadline_s"].number() if "deadline_s" in fields else None,
@@ -116,6 +117,17 @@ def _selector(value: Value | None) -> Selector:
     return Selector.parse(wanted)
 
 
+def _topologies(value: Value) -> tuple[Topology, ...]:
+    """Return the levels: one mapping, or a list of them that hold at once."""
+    items = list(value.items()) if value.is_list else [value]
+    out = tuple(map(_topology, items))
+    sizes = sorted({topology.slice for topology in out if topology.slice})
+    for small, large in pairwise(sizes):
+        if large % small:
+            value.fail(f"has slices of {small} and of {large}", "make each size a multiple of the smaller ones")
+    return out
+
+
 def _topology(value: Value) -> Topology:
     fields = value.fields(_TOPOLOGY)
     kinds = [kind for kind in ("pack", "spread") if kind in fields]
@@ -124,7 +136,12 @@ def _topology(value: Value) -> Topology:
     required = fields["required"].flag() if "required" in fields else False
     if "preferred" in fields and fields["preferred"].flag() == required:
         fields["preferred"].fail("says the same as `required` and its opposite", "keep `required: true` or leave both")
-    return Topology(kinds[0], fields[kinds[0]].text(), required)
+    for key, kind in (("slice", "pack"), ("skew", "spread")):
+        if key in fields and kinds[0] != kind:
+            fields[key].fail(f"belongs to {kind}, not to {kinds[0]}", f"leave it out, or write `{kind}:`")
+    size = fields["slice"].integer(1, MOST_BUNDLES) if "slice" in fields else 0
+    skew = fields["skew"].integer(1, MOST_BUNDLES) if "skew" in fields else None
+    return Topology(kinds[0], fields[kinds[0]].text(), required, size, skew)
 
 
 def _speed(value: Value | None) -> tuple[tuple[str, float], ...]:

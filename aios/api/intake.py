@@ -15,12 +15,14 @@ from aios.api.problems import error_of
 from aios.api.service import Service
 from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected
 from aios.kernel.events import WorkloadId
-from aios.kernel.ports import Accepted, ApplyTenants, NewWork, Refused, Reply, Submit
+from aios.kernel.ports import Accepted, ApplyPolicy, ApplyTenants, NewWork, Refused, Reply, Reserve, Submit
 from aios.kernel.state import State
+from aios.rules import policy_of, reservation_of
+from aios.spec import PolicySpec
 from aios.submission import Compiled, Known, compile_documents
 from aios.tenants import DEFAULT, check_tree, with_default
 from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict
-from placement.model import Demand, DemandId, NodeState, Plan, Tenant, TenantId
+from placement.model import Demand, DemandId, NodeId, NodeState, Plan, Reservation, Tenant, TenantId
 
 PACKAGE = re.compile(r"package://([0-9a-f]{64})")
 
@@ -45,6 +47,7 @@ def dry_run(service: Service, documents: Sequence[Any]) -> DryRunView:
     """Return each workload's demand and what the planner would do with it now; nothing is submitted."""
     compiled = _compile(service, documents)
     _check_cluster(service, compiled)
+    _rules(service, compiled)
     state = service.state()
     tenants = _tenants(state, compiled)
     asked = [work for work in compiled.works if not work.needs]
@@ -62,6 +65,46 @@ def apply_tenants(service: Service, documents: Sequence[Any], by: str = "") -> t
     if compiled.works or not compiled.tenants:
         raise InvalidSpec("only documents of kind tenant belong here", hint="workloads go to `aios submit FILE`")
     return accepted(service.submit(ApplyTenants(compiled.tenants, by))).ids
+
+
+def apply_rules(service: Service, documents: Sequence[Any], by: str = "") -> None:
+    """Replace the cluster's policy, and make or change reservations: all that the documents say, or nothing."""
+    compiled = _compile(service, documents)
+    if compiled.works or compiled.tenants or not compiled.rules:
+        raise InvalidSpec(
+            "only documents of kind policy and reservation belong here", hint="others go to `aios apply -f FILE`"
+        )
+    requests = _rules(service, compiled, by)
+    for request in requests:
+        accepted(service.submit(request))
+
+
+def _rules(service: Service, compiled: Compiled, by: str = "") -> list[ApplyPolicy | Reserve]:
+    """Return what the documents' rules ask for; raises InvalidSpec with the place of what is wrong."""
+    state, policies, reservations = service.state(), list[ApplyPolicy](), list[Reservation]()
+    for at, spec in zip(compiled.rule_places, compiled.rules, strict=True):
+        try:
+            if isinstance(spec, PolicySpec):
+                policies.append(ApplyPolicy(policy_of(spec), by))
+            else:
+                reservations.append(reservation_of(spec, service.now_s(), _up(state)))
+        except InvalidSpec as error:
+            problems = [replace(problem, loc=(*at, *problem.loc)) for problem in error.problems]
+            raise InvalidSpec(error.message, hint=error.hint, problems=problems) from None
+    if len(policies) > 1:
+        raise InvalidSpec("two documents of kind policy", hint="the cluster has one: keep one of them")
+    known = with_default(state.tenants)
+    for one in reservations:
+        unknown = [tenant for tenant in one.tenants if tenant not in known]
+        if unknown:
+            message, hint = f"reservation {one.id}: no tenant {unknown[0]!r}", f"known: {', '.join(sorted(known))}"
+            raise InvalidSpec(message, hint=hint)
+    return [*policies, *([Reserve(tuple(reservations), by)] if reservations else [])]
+
+
+def _up(state: State) -> dict[NodeId, str]:
+    """Return the names of the nodes that are there."""
+    return {id: state.node_names.get(id, "") for id, n in state.nodes.items() if n.state is not NodeState.DOWN}
 
 
 def accepted(reply: Reply) -> Accepted:
@@ -98,7 +141,7 @@ def _check_cluster(service: Service, compiled: Compiled) -> None:
     fits: set[object] = set()
     for work, at in zip(compiled.works, compiled.places, strict=True):
         demand = replace(_demand(work, 0.0), id=DemandId(work.name))
-        shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topology)
+        shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topologies)
         if shape in fits:
             continue
         fits.add(shape)

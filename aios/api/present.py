@@ -12,7 +12,7 @@ from aios.kernel.events import Artefact, Published
 from aios.kernel.queue import unmet
 from aios.kernel.state import Attempt, State, Status, Workload, waited_s
 from aios.views import ArtefactView, AttemptView, WorkloadView
-from placement.model import Demand, NodeId
+from placement.model import Demand, NodeId, Topology
 
 _SHORT = 16
 
@@ -26,10 +26,16 @@ def demand_text(demand: Demand) -> str:
     text = " + ".join(parts)
     if demand.min_bundles < len(demand.bundles):
         text += f", at least {demand.min_bundles} of {len(demand.bundles)}"
-    if demand.topology is not None:
-        verb = {"pack": "together on one", "spread": "each on another"}[demand.topology.kind]
-        text += f", {'' if demand.topology.required else 'if possible '}{verb} {demand.topology.key}"
+    for topology in demand.topologies:
+        text += f", {'' if topology.required else 'if possible '}{_level_text(topology)}"
     return text
+
+
+def _level_text(topology: Topology) -> str:
+    if topology.kind == "pack":
+        each = f"each {topology.slice} bundles " if topology.slice else ""
+        return f"{each}together on one {topology.key}"
+    return f"each on another {topology.key}" if topology.skew is None else f"evenly over {topology.key}"
 
 
 def names_of(state: State, nodes: Iterable[NodeId]) -> tuple[str, ...]:

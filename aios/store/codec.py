@@ -18,6 +18,7 @@ from typing import Any, NewType, NoReturn, Union, cast, get_args, get_origin, ge
 
 from aios.errors import UnreadableEvent
 from aios.kernel.events import EVENTS, Event
+from placement.model import Demand
 
 TYPE_KEY = "type"
 """Where an event, and a member of a union of dataclasses, carries its class's name."""
@@ -160,6 +161,11 @@ def _decode_float(value: object) -> float:
     return _fail(value, "a finite number")
 
 
+_FORMERLY: Mapping[type, Mapping[str, tuple[str, _Convert]]] = {
+    Demand: {"topology": ("topologies", lambda value: [] if value is None else [value])},
+}
+"""Fields by the names that older logs have: today's name, and today's form of the value."""
+
 _LEAVES: Mapping[Any, Coder] = {
     str: Coder(_text, _text),
     bool: Coder(_flag, _flag),
@@ -239,6 +245,7 @@ def _dataclass(cls: type) -> Coder:
     coders = {name: coder(hints[name]) for name in names}
     encoders = tuple((name, coders[name].encode) for name in names)
     decoders = {name: coders[name].decode for name in names}
+    formerly = _FORMERLY.get(cls, {})
 
     def encode(value: Any) -> dict[str, Any]:
         if type(value) is not cls:
@@ -259,6 +266,9 @@ def _dataclass(cls: type) -> Coder:
         name = ""
         try:
             for name, value in record.items():
+                if name in formerly:
+                    name, older = formerly[name]
+                    value = older(value)
                 convert = decoders.get(name)
                 if convert is None:
                     raise _Mismatch(f"{cls.__name__} has no such field here", hint=NEWER)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NewType
 
 from placement.model.cluster import NodeId, Selector
@@ -26,17 +28,32 @@ class Bundle:
 class Topology:
     """Bundles together (pack) or apart (spread) at one label level.
 
-    ``pack``: all on nodes with one value of ``key``. ``spread``: no two on nodes with the same value. ``required``
-    or else preferred, which never costs an admission.
+    ``required`` or else preferred, which never costs an admission.
+
+    Attributes
+    ----------
+    kind : str
+        ``pack``: all on nodes with one value of ``key``. ``spread``: no two on nodes with the same value.
+    slice : int
+        Of pack: bundles 0 .. slice - 1 on one value, the next ``slice`` on one value, and so on; 0: all on one.
+    skew : int or None
+        Of spread: the numbers of bundles on the key's values differ by at most so many. All values count that a
+        ready node has which a bundle's selector accepts. None: no two bundles on one value.
     """
 
     kind: str
     key: str
     required: bool = False
+    slice: int = 0
+    skew: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("pack", "spread"):
             raise ValueError(f"topology {self.kind!r} is not one of pack, spread")
+        if self.slice < 0 or (self.slice and self.kind != "pack"):
+            raise ValueError(f"slice {self.slice}: only pack has slices, of 1 bundle or more")
+        if self.skew is not None and (self.skew < 1 or self.kind != "spread"):
+            raise ValueError(f"skew {self.skew}: only spread has a skew, of 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class Demand:
     ----------
     bundles : tuple of Bundle
         Expanded, in rank order; an elastic gang that got k bundles has the first k of them.
+    topologies : tuple of Topology
+        Label levels on which its bundles are together or apart; all hold at once.
     submitted_s, runtime_s, deadline_s : float
         Seconds on the caller's clock; ``runtime_s`` is an estimate from the start, None when unknown.
     speed : tuple of (accelerator type, factor)
@@ -87,7 +106,7 @@ class Demand:
     bundles: tuple[Bundle, ...]
     priority: int = 0
     min_bundles: int = field(default=-1)
-    topology: Topology | None = None
+    topologies: tuple[Topology, ...] = ()
     submitted_s: float = 0.0
     runtime_s: float | None = None
     deadline_s: float | None = None
@@ -108,6 +127,9 @@ class Demand:
             object.__setattr__(self, "min_bundles", n)
         if not 1 <= self.min_bundles <= n:
             raise ValueError(f"{self.id}: min_bundles is {self.min_bundles}, must be 1 to {n}")
+        sizes = sorted({t.slice for t in self.topologies if t.slice})
+        if any(large % small for small, large in pairwise(sizes)):
+            raise ValueError(f"{self.id}: slices of {sizes}: each must be a multiple of the smaller ones")
 
     def form(self, number: int) -> Demand:
         """Return the demand as if form ``number`` were all that it asked for; form 0 is itself.
@@ -122,6 +144,14 @@ class Demand:
     def resources(self, n_bundles: int | None = None) -> Resources:
         """Return the sum over the first ``n_bundles`` (all by default)."""
         return total(bundle.resources for bundle in self.bundles[:n_bundles])
+
+
+def counted(bundles: tuple[Bundle, ...]) -> tuple[tuple[Bundle, int], ...]:
+    """Return like bundles with their number; quick where a gang is one bundle many times."""
+    if bundles and bundles.count(bundles[0]) == len(bundles):
+        return ((bundles[0], len(bundles)),)
+    by_identity = {id(bundle): bundle for bundle in bundles}
+    return tuple((by_identity[key], n) for key, n in Counter(map(id, bundles)).items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,7 @@ class _Admission:
     def _likeness(demand: Demand) -> object:
         """Return what makes two demands equal for admission: where one is blocked, so is the other after it."""
         bundles = shape(demand.bundles[: demand.min_bundles])
-        known = (demand.priority, demand.topology, demand.runtime_s, demand.preemptible, demand.submitted_s)
+        known = (demand.priority, demand.topologies, demand.runtime_s, demand.preemptible, demand.submitted_s)
         return demand.tenant, bundles, known
 
 

@@ -94,6 +94,7 @@ def want(
     pack: str | None = None,
     spread: str | None = None,
     required: bool = False,
+    levels: Sequence[Topology] = (),
     submitted_s: float = 0.0,
     runtime_s: float | None = None,
     preemptible: bool = True,
@@ -102,16 +103,15 @@ def want(
 ) -> Demand:
     """Return a demand of ``count`` like bundles: ``want("x", 2, gpu=2)``."""
     bundle = Bundle(amounts(resources), Selector.parse(selector or {}))
-    topology = None
     if pack or spread:
-        topology = Topology("pack" if pack else "spread", str(pack or spread), required)
+        levels = (Topology("pack" if pack else "spread", str(pack or spread), required), *levels)
     return Demand(
         DemandId(name),
         TenantId(tenant),
         (bundle,) * count,
         priority,
         -1 if least is None else least,
-        topology,
+        tuple(levels),
         submitted_s,
         runtime_s,
         None,

@@ -46,7 +46,7 @@ def test_only_what_runs_on_no_empty_cluster_is_called_unsatisfiable(problem: Pro
     for name, why in _explained(problem).waiting.items():
         demand = next(demand for demand in problem.pending if demand.id == name)
         bare = replace(
-            demand, topology=None, bundles=tuple(replace(b, selector=type(b.selector)()) for b in demand.bundles)
+            demand, topologies=(), bundles=tuple(replace(b, selector=type(b.selector)()) for b in demand.bundles)
         )
         assert (why.reason is Reason.UNSATISFIABLE) == (not _alone(bare, problem.nodes))
 

@@ -93,7 +93,7 @@ def test_every_key_of_the_format_is_read() -> None:
     assert str(old.demand.bundles[0].selector) == "zone=in(z1,z2)"
     new = problem.pending[0]
     assert (len(new.bundles), new.min_bundles, new.submitted_s, new.deadline_s) == (8, 4, 990, 10_000)
-    assert (new.topology, new.speed) == (Topology("pack", "rack", True), (("H100", 2.0),))
+    assert (new.topologies, new.speed) == ((Topology("pack", "rack", True),), (("H100", 2.0),))
     assert expect.reasons == (("old", Reason.QUOTA),)
     assert expect.nodes == (("new", ("a-0", "a-0")),)
     assert expect.preempted_by_tenant == (("vision", 0),)
@@ -142,7 +142,7 @@ running: [{name: r, tenant: t, bundles: [{count: 4, resources: {CPU: 1}}], min_b
 
 def test_topology_over_a_label_that_no_node_has_is_no_error_of_the_file() -> None:
     scenario = parse_scenario(_pending("topology: {pack: rack, required: true}"))
-    assert scenario.problem.pending[0].topology is not None
+    assert scenario.problem.pending[0].topologies
 
 
 def test_aliases_may_save_writing() -> None:

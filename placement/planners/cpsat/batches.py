@@ -17,12 +17,17 @@ COARSE_UNIT = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Like bundles of one gang: the indices of those that it must get to start, and of those that it may get."""
+    """Like bundles of one slice of a gang: the indices that it must get to start, and those that it may get."""
 
     resources: Resources
     selector: Selector
     must: tuple[int, ...]
     may: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """Return the lowest of its indices."""
+        return min(self.must + self.may)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,13 @@ class Gang:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        groups: dict[tuple[Resources, Selector], list[int]] = {}
+        groups: dict[tuple[Resources, Selector, int], list[int]] = {}
+        size = min((t.slice for t in self.demand.topologies if t.slice), default=self.most)
         for i, bundle in enumerate(self.demand.bundles[: self.most]):
-            groups.setdefault((bundle.resources, bundle.selector), []).append(i)
+            groups.setdefault((bundle.resources, bundle.selector, i // size), []).append(i)
         return tuple(
             Kind(resources, selector, tuple(i for i in at if i < self.least), tuple(i for i in at if i >= self.least))
-            for (resources, selector), at in groups.items()
+            for (resources, selector, _), at in groups.items()
         )
 
 

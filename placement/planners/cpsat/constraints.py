@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ortools.sat.python import cp_model
 
-from placement.model import MILLI, Borrow, Demand, DemandId, NodeId, Reclaim, TenantId
+from placement.localities import values_open_to
+from placement.model import MILLI, Borrow, Demand, NodeId, Reclaim, TenantId, Topology
 from placement.planners.cpsat.batches import Batch, Gang, Units, amounts_of
 from placement.planners.cpsat.variables import Bool, Linear, variables
 from placement.planners.state import GPU, Room, State, Victim, devices_of
@@ -24,7 +26,6 @@ class Programme:
     def __init__(self, state: State, batch: Batch, newcomer: tuple[Demand, Vector] | None = None) -> None:
         self.state, self.tree, self.batch, self.newcomer = state, state.tree, batch, newcomer
         self.model = cp_model.CpModel()
-        self.chosen: dict[DemandId, list[Bool]] = {}
         self.units = Units(amounts_of(batch))
         self.vars = variables(self.model, batch)
         self.asks, self.leaves = self._asks(), self._leaves()
@@ -39,6 +40,7 @@ class Programme:
         self.parts_of_a_gpu_fit_one_device()
         self.packed_gangs_stay_together()
         self.spread_gangs_stay_apart()
+        self.spread_gangs_are_balanced()
         if self.newcomer is not None:
             self.limits_hold(*self.newcomer)
             self.victims_yield_by_the_rules(*self.newcomer)
@@ -156,40 +158,72 @@ class Programme:
     # -- topology ------------------------------------------------------------------------------------------------
 
     def packed_gangs_stay_together(self) -> None:
-        """A gang with required packing stands where the label has one value."""
-        for gang in self._with_topology("pack"):
-            for value, count in self._by_value(gang).items():
-                chosen = self.model.new_bool_var(f"{gang.demand.id} is on {value}")
-                self.chosen.setdefault(gang.demand.id, []).append(chosen)
-                for var in count:
-                    self.model.add(var == 0).only_enforce_if(~chosen)
-            if gang.demand.id in self.chosen:
-                self.model.add_exactly_one(self.chosen[gang.demand.id])
+        """A gang with required packing, or each slice of it, stands where the label has one value."""
+        for gang, topology in self._required():
+            if topology.kind == "pack":
+                self.together(gang, topology)
 
     def spread_gangs_stay_apart(self) -> None:
         """A gang with required spreading has no two bundles where the label has the same value."""
-        for gang in self._with_topology("spread"):
-            for count in self._by_value(gang).values():
-                self.model.add(sum(count) <= 1)
+        for gang, topology in self._required():
+            if topology.kind == "spread" and topology.skew is None:
+                self.apart(gang, topology)
 
-    def _with_topology(self, kind: str) -> Iterable[Gang]:
-        for gang in self.batch.gangs:
-            topology = gang.demand.topology
-            if topology is not None and topology.required and topology.kind == kind:
-                yield gang
+    def spread_gangs_are_balanced(self) -> None:
+        """The numbers of a gang's bundles on the values open to it differ by at most its skew."""
+        for gang, topology in self._required():
+            if topology.skew is not None:
+                self.balanced(gang, topology)
 
-    def _by_value(self, gang: Gang) -> dict[str, list[cp_model.IntVar]]:
-        """Return a gang's counts by the label's value; nodes without the label take none."""
-        assert gang.demand.topology is not None, "asked for gangs with a topology only"
-        out: dict[str, list[cp_model.IntVar]] = {}
+    def _required(self) -> Iterable[tuple[Gang, Topology]]:
+        return ((g, topology) for g in self.batch.gangs for topology in g.demand.topologies if topology.required)
+
+    def together(self, gang: Gang, topology: Topology, when: Bool | None = None) -> None:
+        """Hold each slice of a gang on one value, always or ``when`` that is so."""
+        for n, counts in self._by_slice(gang, topology, when).items():
+            chosen = []
+            for value, count in counts.items():
+                chosen.append(self.model.new_bool_var(f"{gang.demand.id}: slice {n} is on {topology.key} {value}"))
+                for var in count:
+                    self._if(self.model.add(var == 0), when).only_enforce_if(~chosen[-1])
+            self.model.add_at_most_one(chosen)
+
+    def apart(self, gang: Gang, topology: Topology, when: Bool | None = None) -> None:
+        """Hold every bundle of a gang on another value."""
+        for count in self._by_value(gang, topology, when).values():
+            self._if(self.model.add(sum(count) <= 1), when)
+
+    def balanced(self, gang: Gang, topology: Topology, when: Bool | None = None) -> None:
+        """Hold a gang's numbers per value within its skew of each other."""
+        counts = self._by_value(gang, topology, when)
+        nodes = [room.node for room in self.batch.rooms.values()]
+        least = self.model.new_int_var(0, gang.most, f"{gang.demand.id}: fewest on one {topology.key}")
+        for value in sorted(values_open_to(nodes, gang.demand, topology.key) | set(counts)):
+            here = sum(counts.get(value, []))
+            self._if(self.model.add(here >= least), when)
+            self._if(self.model.add(here <= least + (topology.skew or 0)), when)
+
+    @staticmethod
+    def _if(rule: cp_model.Constraint, when: Bool | None) -> cp_model.Constraint:
+        return rule if when is None else rule.only_enforce_if(when)
+
+    def _by_value(self, gang: Gang, topology: Topology, when: Bool | None) -> dict[str, list[cp_model.IntVar]]:
+        return self._by_slice(gang, replace(topology, slice=0), when).get(0, {})
+
+    def _by_slice(
+        self, gang: Gang, topology: Topology, when: Bool | None
+    ) -> dict[int, dict[str, list[cp_model.IntVar]]]:
+        """Return the counts by the label's value for each slice; nodes without the label take none."""
+        out: dict[int, dict[str, list[cp_model.IntVar]]] = {}
         for k, kind in enumerate(gang.kinds):
+            n = kind.first // topology.slice if topology.slice else 0
             for node in self.batch.hosts(kind):
-                value = self.batch.rooms[node].node.label(gang.demand.topology.key)
+                value = self.batch.rooms[node].node.label(topology.key)
                 var = self.vars.count[gang.demand.id, k, node]
                 if value is None:
-                    self.model.add(var == 0)
+                    self._if(self.model.add(var == 0), when)
                 else:
-                    out.setdefault(value, []).append(var)
+                    out.setdefault(n, {}).setdefault(value, []).append(var)
         return out
 
     # -- tenants -------------------------------------------------------------------------------------------------

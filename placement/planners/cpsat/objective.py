@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from placement.model import NodeId
+from placement.model import NodeId, Topology
 from placement.planners.cpsat.batches import Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
@@ -53,31 +53,23 @@ def performance(programme: Programme) -> Linear:
 def locality(programme: Programme) -> Linear:
     """Return how many preferred topologies hold, in objective units; creates their indicators."""
     return _rate(LOCALITY.weight) * sum(
-        _preference(programme, gang)
+        _preference(programme, gang, topology)
         for gang in programme.batch.gangs
-        if gang.demand.topology is not None and not gang.demand.topology.required
+        for topology in gang.demand.topologies
+        if not topology.required
     )
 
 
-def _preference(programme: Programme, gang: Gang) -> Linear:
-    topology, model = gang.demand.topology, programme.model
-    assert topology is not None, "only gangs with a preference are asked"
-    holds = model.new_bool_var(f"{gang.demand.id} has its preferred topology")
-    here: dict[str | None, list[Linear]] = {}
-    for (name, _, node), var in programme.vars.count.items():
-        if name == gang.demand.id:
-            here.setdefault(programme.batch.rooms[node].node.label(topology.key), []).append(var)
+def _preference(programme: Programme, gang: Gang, topology: Topology) -> Linear:
+    model = programme.model
+    holds = model.new_bool_var(f"{gang.demand.id} has its wish: {topology.kind} {topology.key}")
     model.add_implication(holds, programme.vars.starts[gang.demand.id])
-    model.add(sum(here.pop(None, [])) == 0).only_enforce_if(holds)
-    chosen = []
-    for value, counts in here.items():
-        if topology.kind == "spread":
-            model.add(sum(counts) <= 1).only_enforce_if(holds)
-        else:
-            chosen.append(model.new_bool_var(f"{gang.demand.id} prefers {value}"))
-            model.add(sum(counts) == 0).only_enforce_if(holds, ~chosen[-1])
     if topology.kind == "pack":
-        model.add_at_most_one(chosen)
+        programme.together(gang, topology, holds)
+    elif topology.skew is None:
+        programme.apart(gang, topology, holds)
+    else:
+        programme.balanced(gang, topology, holds)
     return holds
 
 
@@ -104,7 +96,7 @@ def admitted(programme: Programme, n_pending: int) -> Linear:
 def wishes(programme: Programme) -> Linear:
     """Return the most that preferred topologies can bring: each that starts has its wish, in objective units."""
     starts = programme.vars.starts
-    hoping = [g.demand.id for g in programme.batch.gangs if g.demand.topology and not g.demand.topology.required]
+    hoping = [g.demand.id for g in programme.batch.gangs for t in g.demand.topologies if not t.required]
     return _rate(LOCALITY.weight) * sum(starts[name] for name in hoping)
 
 
