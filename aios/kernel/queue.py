@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
 from aios.kernel.state import Attempt, State, Status, Workload
-from aios.kernel.worked import received
 from placement.model import (
     ROOT,
     Demand,
@@ -99,9 +98,17 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
         running=tuple(running),
         pending=tuple(pending),
         now_s=now_s,
-        policy=Policy() if policy is None else policy,
+        policy=policy_in_force(state, policy),
         foreign={node.id: foreign[node.id] for node in nodes_up if node.id in foreign},
+        reservations=tuple(state.reservations[name] for name in sorted(state.reservations)),
     )
+
+
+def policy_in_force(state: State, otherwise: Policy | None = None) -> Policy:
+    """Return the rules that were applied last, or else those given."""
+    if state.policy is not None:
+        return state.policy
+    return Policy() if otherwise is None else otherwise
 
 
 def question(problem: Problem) -> Question:
@@ -112,6 +119,7 @@ def question(problem: Problem) -> Question:
         tuple(demand.id for demand in problem.pending),
         tuple(sorted(problem.foreign.items())),
         problem.policy,
+        tuple((one, one.starts_s <= problem.now_s) for one in problem.reservations),
         rounds(problem),
     )
 
@@ -212,7 +220,7 @@ def _surplus(leaving: Mapping[NodeId, Resources], kept_nodes: Mapping[NodeId, Re
 
 
 def _running(workload: Workload, attempt: Attempt, now_s: float) -> Running:
-    demand = as_left(workload, workload.held(attempt), received(workload, attempt, now_s))
+    demand = as_left(workload, workload.held(attempt))
     may_yield = demand.preemptible and workload.status is not Status.STOPPING
     started_s = attempt.granted_s if attempt.started_s is None else attempt.started_s
     saved_s = workload.checkpoint_s
@@ -242,13 +250,12 @@ def may_grow(workload: Workload, attempt: Attempt, now_s: float) -> bool:
     return from_s is not None and from_s <= now_s and len(attempt.nodes) < len(workload.held(attempt).bundles)
 
 
-def as_left(workload: Workload, demand: Demand, more: float = 0.0) -> Demand:
+def as_left(workload: Workload, demand: Demand) -> Demand:
     """Return a demand with the workload's progress: what earlier attempts have saved need not be done again."""
-    attained = workload.attained + more
-    if not attained and not workload.served_s:
+    if not workload.attained and not workload.served_s:
         return demand
     left_s = None if demand.runtime_s is None else max(LEAST_LEFT_S, demand.runtime_s - workload.served_s)
-    return replace(demand, served_s=workload.served_s, attained=attained, runtime_s=left_s)
+    return replace(demand, served_s=workload.served_s, attained=workload.attained, runtime_s=left_s)
 
 
 def _as_placed(demand: Demand, nodes: tuple[NodeId, ...], *, preemptible: bool) -> Demand:
