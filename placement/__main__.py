@@ -1,4 +1,4 @@
-"""``python -m placement solve FILE|DIR`` and ``explain FILE NAME``: a scenario's answer, and why."""
+"""``python -m placement solve``, ``explain`` and ``capacity``: a scenario's answer, why, what if, and what lacks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from placement.answer import answer_json, answer_text
+from placement.capacity import advise
+from placement.catalogue import read_catalogue
+from placement.comparing import advice_json, advice_text, difference_json, difference_text
 from placement.explain import explain, explain_plan
 from placement.model import Demand, DemandId, Plan, Problem
 from placement.planners import ladder
 from placement.planners.base import Budget
 from placement.reading import suggestion
-from placement.scenario import Scenario, ScenarioError, load_scenario
+from placement.scenario import Scenario, ScenarioError, load_pending, load_scenario, read_text
+from placement.whatif import Submit, compare
+from placement.wording import GRAMMAR, ChangeError, parse_all
 
 ANSWERED, WRONG = 0, 2
 LADDER = "ladder"
@@ -31,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = options.command(options)
         sys.stdout.flush()
-    except ScenarioError as error:
+    except (ScenarioError, ChangeError) as error:
         print(error, file=sys.stderr)
         return WRONG
     except BrokenPipeError:
@@ -42,11 +47,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _solve(options: argparse.Namespace) -> int:
     if options.path.is_dir():
+        if options.what_if:
+            raise ScenarioError(str(options.path), None, "", "is a folder", "a what-if is asked of one scenario")
         return _solve_folder(options)
     scenario = load_scenario(options.path)
+    if options.what_if:
+        return _what_if(scenario, options)
     plan = _plan(scenario.problem, options)
     print(_json(answer_json(plan)) if options.json else answer_text(scenario, plan))
     return ANSWERED
+
+
+def _what_if(scenario: Scenario, options: argparse.Namespace) -> int:
+    changes, _ = parse_all(options.what_if, scenario.problem, submitted=_submitted)
+    found = compare(scenario.problem, changes, lambda problem: _plan(problem, options))
+    print(_json(difference_json(found, options.what_if)) if options.json else difference_text(found, options.what_if))
+    return ANSWERED
+
+
+def _submitted(file: str, problem: Problem) -> Submit:
+    return Submit(load_pending(Path(file), problem))
 
 
 def _solve_folder(options: argparse.Namespace) -> int:
@@ -84,14 +104,27 @@ def _explain(options: argparse.Namespace) -> int:
     return ANSWERED
 
 
+def _capacity(options: argparse.Namespace) -> int:
+    problem = load_scenario(options.path).problem
+    catalogue = None
+    if options.catalogue is not None:
+        catalogue = read_catalogue(read_text(options.catalogue), str(options.catalogue), problem.nodes)
+    found = advise(problem, catalogue, options.budget, lambda asked: _plan(asked, options), _budget(options))
+    print(_json(advice_json(found)) if options.json else advice_text(found))
+    return ANSWERED
+
+
 def _demands(scenario: Scenario) -> list[Demand]:
     return [run.demand for run in scenario.problem.running] + list(scenario.problem.pending)
 
 
 def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
-    budget = Budget() if options.seconds is None else Budget(wall_s=options.seconds, deterministic_s=options.seconds)
     chosen = tuple(planner for planner in ladder.PLANNERS if options.planner in (LADDER, planner.name))
-    return explain_plan(problem, ladder.plan(problem, budget, clock=time.monotonic, planners=chosen))
+    return explain_plan(problem, ladder.plan(problem, _budget(options), clock=time.monotonic, planners=chosen))
+
+
+def _budget(options: argparse.Namespace) -> Budget:
+    return Budget() if options.seconds is None else Budget(wall_s=options.seconds, deterministic_s=options.seconds)
 
 
 def _json(answer: dict[str, object]) -> str:
@@ -100,19 +133,38 @@ def _json(answer: dict[str, object]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m placement", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="solve|explain")
+    commands = parser.add_subparsers(required=True, metavar="solve|explain|capacity")
     solve = commands.add_parser("solve", help="what starts, what yields, what waits and why")
     solve.add_argument("path", type=Path, metavar="FILE|DIR", help="a scenario, or a folder of them")
     solve.add_argument("--json", action="store_true", help="answer as JSON; for a folder {file name: answer}")
+    solve.add_argument(
+        "--what-if", action="append", default=[], metavar="CHANGE", help=f"side by side with: {'; '.join(GRAMMAR)}"
+    )
     solve.set_defaults(command=_solve)
     why = commands.add_parser("explain", help="why a workload waits, or why it runs where it runs")
     why.add_argument("path", type=Path, metavar="FILE")
     why.add_argument("name", metavar="NAME", help="a workload of the scenario")
     why.set_defaults(command=_explain)
-    for command in (solve, why):
+    more = commands.add_parser("capacity", help="which nodes to add at least cost, and which could go")
+    more.add_argument("path", type=Path, metavar="FILE")
+    more.add_argument("--catalogue", type=Path, help="node types: a YAML list, or a Ray cluster's file")
+    more.add_argument("--budget", type=_cost, help="the most that all new nodes may cost together")
+    more.add_argument("--json", action="store_true", help="answer as JSON")
+    more.set_defaults(command=_capacity)
+    for command in (solve, why, more):
         command.add_argument("--planner", choices=PLANNERS, default=LADDER)
         command.add_argument("--seconds", type=_seconds, help="how long the planner may think (default 10)")
     return parser
+
+
+def _cost(text: str) -> float:
+    try:
+        cost = float(text)
+    except ValueError:
+        cost = math.nan
+    if not 0 <= cost <= 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is no cost: write a number such as 8")
+    return cost
 
 
 def _seconds(text: str) -> float:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from placement.expect import differences
-from placement.model import Plan
+from placement.model import Move, Plan, SolveStats
 from placement.scenario import Scenario
+from placement.weights import TERMS
 
 
 def answer_json(plan: Plan) -> dict[str, object]:
@@ -44,22 +45,46 @@ def answer_text(scenario: Scenario, plan: Plan) -> str:
     for title, rows in (
         ("ADMITTED", [[g.demand, tenants[g.demand], _counted(g.nodes)] for g in plan.grants]),
         ("PREEMPTED", [[p.demand, tenants[p.demand], str(p)] for p in plan.preemptions]),
+        ("MOVED", [[m.demand, tenants[m.demand], _move(m)] for m in plan.moves]),
         ("RESIZED", [[r.demand, tenants[r.demand], f"{r.before} -> {r.to} bundles"] for r in plan.resizes]),
         ("WAITING", [[name, tenants[name], wait.reason.value, wait.detail] for name, wait in plan.waiting.items()]),
         ("SHARE", [[t, f"entitled {s.entitled:.1%}", f"uses {s.used:.1%}"] for t, s in sorted(plan.shares.items())]),
+        ("TERMS", _terms(plan.stats)),
     ):
         if rows:
             parts.append(_table(title, rows))
-    stats = plan.stats
-    parts.append(
-        f"{stats.planner}: {stats.status}, objective {stats.objective:.9g}, bound {stats.bound:.9g}, "
-        f"gap {stats.gap:.2%}, {stats.wall_s:.2f} s"
-    )
-    parts.extend(f"passed over: {rung}" for rung in stats.fallbacks)
+    parts.append(proof(plan.stats))
     if scenario.expect:
         bad = differences(scenario.expect, problem, plan)
         parts.append("as expected" if not bad else "NOT as expected:\n" + "\n".join(f"  {line}" for line in bad))
     return "\n\n".join(parts)
+
+
+def proof(stats: SolveStats) -> str:
+    """Return who answered, how good the answer is proven to be, and why the other planners' answers were not taken."""
+    lines = [
+        f"{stats.planner} answered in {stats.wall_s:.2f} s: {stats.status}, objective {stats.objective:.9g}, "
+        f"no plan can have more than {stats.bound:.9g} (gap {stats.gap:.2%})"
+    ]
+    return "\n".join([*lines, *(f"  not {rung}" for rung in stats.fallbacks)])
+
+
+def _terms(stats: SolveStats) -> list[list[str]]:
+    facts = {term.name: term for term in TERMS}
+    return [
+        [
+            name,
+            f"{value + 0.0:g}",
+            f"x {facts[name].weight:g}" if name in facts else "",
+            facts[name].unit if name in facts else "",
+        ]
+        for name, value in stats.terms
+    ]
+
+
+def _move(move: Move) -> str:
+    whom = ", ".join(move.beneficiaries)
+    return f"to {_counted(move.nodes)} for {whom}; {move.cost_s:.0f} bundle-seconds are done again"
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,7 @@ from placement.expect import Expect, read_expect
 from placement.model import (
     ROOT,
     Borrow,
+    Demand,
     Node,
     NodeId,
     NodeState,
@@ -61,13 +62,26 @@ class Scenario:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario from a file; raises ScenarioError."""
+    return parse_scenario(read_text(path), str(path))
+
+
+def load_pending(path: Path, problem: Problem) -> tuple[Demand, ...]:
+    """Read workloads that would wait too: a list as under ``pending``, or a scenario's ``pending`` alone."""
+    root = read(read_text(path), str(path))
+    items = root if root.is_list else root.fields(("pending",), required=("pending",))["pending"]
+    tenants = {tenant.id for tenant in problem.tenants}
+    taken: set[str] = {run.demand.id for run in problem.running} | {demand.id for demand in problem.pending}
+    return tuple(read_pending(item, tenants, taken, problem.now_s) for item in items.items())
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; raises ScenarioError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ScenarioError(str(path), None, "", f"is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise ScenarioError(str(path), None, "", f"cannot be read: {error.strerror}") from None
-    return parse_scenario(text, str(path))
 
 
 def parse_scenario(text: str, file: str = "scenario") -> Scenario:

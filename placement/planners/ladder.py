@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from placement.check import violations
 from placement.inuse import used_shares
-from placement.model import Plan, Problem, Share, SolveStats, TenantId
+from placement.model import Plan, Problem, Share, TenantId
 from placement.planners.base import Budget, Planner
 from placement.planners.cpsat import CpSat
 from placement.planners.greedy import Greedy
+from placement.planners.moves import with_moves
 from placement.score import Score, most_there_can_be, score
 from placement.shares import entitlements
 
@@ -56,7 +57,28 @@ def plan(
             fallbacks.append(f"{planner.name}: no better than {best[1].stats.planner}")
     if best is None:
         raise RuntimeError(f"no planner answered ({'; '.join(fallbacks)}): report this problem")
+    if best_is_sound:
+        best = _moved(problem, best, budget, entitled, fallbacks)
     return _with_stats(problem, entitled, *best, tuple(fallbacks), clock() - began)
+
+
+def _moved(
+    problem: Problem,
+    best: tuple[Score, Plan],
+    budget: Budget,
+    entitled: Mapping[TenantId, float],
+    fallbacks: list[str],
+) -> tuple[Score, Plan]:
+    """Return the plan with running work moved where that lets more in, if the judge passes it."""
+    try:
+        proposed = with_moves(problem, best[1], budget)
+    except Exception as error:  # the plan stands without its moves
+        fallbacks.append(f"moves: {type(error).__name__}: {error}")
+        return best
+    broken = violations(problem, proposed) if proposed is not best[1] else ()
+    if broken:
+        fallbacks.append(f"moves: {broken[0]}")
+    return best if broken or proposed is best[1] else (score(problem, proposed, entitled), proposed)
 
 
 def _with_stats(
@@ -70,7 +92,10 @@ def _with_stats(
     used = used_shares(problem, chosen)
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
-    if stats.planner == Greedy.name:
+    if stats.planner == Greedy.name or problem.policy.migration:
+        # No planner's own bound holds for plans that may move running work.
         bound = max(value.total, most_there_can_be(problem))
-        stats = SolveStats(objective=value.total, bound=bound, gap=(bound - value.total) / bound if bound else 0.0)
+        gap = (bound - value.total) / bound if bound else 0.0
+        status = stats.status if stats.planner == Greedy.name else "optimal" if gap <= 1e-6 else "feasible"
+        stats = replace(stats, status=status, objective=value.total, bound=bound, gap=gap)
     return replace(chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks))
