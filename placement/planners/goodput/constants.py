@@ -1,0 +1,46 @@
+"""Every constant of the goodput planner, with its unit and its reason."""
+
+from __future__ import annotations
+
+ROUND_S = 360.0
+"""Seconds of a round where the policy names no time slice: Gavel's (OSDI'20, section 7)."""
+
+SHORTNESS = 1.0
+"""Exponent of 1 / remaining time in a job's worth. 1 makes worth per GPU the rate at which jobs are finished: shortest
+remaining first, which is best for the mean completion time on one machine (Schrage, 1968)."""
+
+UNFAIRNESS = 1.0
+"""Exponent of the projected finish-time fairness in a job's worth; 0 leaves the longest to the end, 4 costs 6 % of the
+mean completion time for a quarter off the worst rho (both measured on Gavel's continuous trace)."""
+
+SLACK = 0.02
+"""Part of a round by which the batch may get later in that round. 0 spends much completion time on the last minutes of
+the batch, 0.05 lets 18 hours grow by one; see ``two_periods``."""
+
+LATE_PRICE = 100.0
+"""Worth, in jobs of the highest worth times a round, of keeping the batch one round from getting later than that. Far
+above what any set of jobs in one round is worth for clusters of up to some hundred jobs; a price instead of a rule, so
+that the programme always has a solution."""
+
+FLOOR_PRICE = 10.0
+"""Worth of a tenant's guarantee per whole cluster that it is short of, in jobs of the highest worth."""
+
+RESTART_S = 30.0
+"""Seconds that stopping and starting again takes, launch and loading included: what it costs to take turns."""
+
+OVERRUN = 0.2
+"""Part of the work done that is thought to be left of a job that has outrun its estimate: what is left on average where
+estimates have a log-normal error of 30 %."""
+
+LEAST_LEFT_S = 1.0
+"""Seconds; what is thought to have less than this left has outrun its estimate."""
+
+MOST_JOBS = 600
+"""Jobs in one programme; the least worth of those that wait are left out. All who could start are among them unless the
+cluster holds more than that, and the programme stays at some ten milliseconds."""
+
+MOST_DIVES = 16
+"""Programmes solved for one round; what is still fractional then is rounded by size."""
+
+WHOLE = 1e-6
+"""How near to 0 or 1 a fraction counts as whole: the solver's own tolerance."""
