@@ -7,16 +7,21 @@ from dataclasses import replace
 
 from placement.check import violations
 from placement.inuse import used_shares
-from placement.model import Plan, Problem, Share, TenantId
+from placement.model import Objective, Plan, Problem, Share, TenantId
 from placement.planners.base import Budget, Planner
 from placement.planners.cpsat import CpSat
+from placement.planners.goodput import Goodput
 from placement.planners.greedy import Greedy
 from placement.planners.moves import with_moves
 from placement.score import Score, most_there_can_be, score
 from placement.shares import entitlements
 
 PLANNERS: tuple[Planner, ...] = (CpSat(), Greedy())
-"""Every planner, the best first; the last one always answers."""
+"""Every planner of the laws' order, the best first; the last one always answers."""
+
+ROUNDS: tuple[Planner, ...] = (Goodput(), Greedy())
+"""The planners where goodput is the aim: the first whose plan the judge passes answers, as the score of the laws' order
+of service says nothing of goodput."""
 
 
 def plan(
@@ -39,7 +44,8 @@ def plan(
     began, fallbacks, entitled = clock(), list[str](), entitlements(problem)
     best: tuple[Score, Plan] | None = None
     best_is_sound = False
-    for planner in reversed(planners):
+    rounds = problem.policy.objective is Objective.GOODPUT and planners is PLANNERS
+    for planner in ROUNDS if rounds else reversed(planners):
         try:
             proposed = planner(problem, budget)
         except Exception as error:  # a planner's fault must not stop the cluster: the next rung answers
@@ -51,6 +57,8 @@ def plan(
             if best is not None:
                 continue
         value = score(problem, proposed, entitled)
+        if rounds and not broken:
+            return _with_stats(problem, entitled, value, proposed, tuple(fallbacks), clock() - began)
         if best is None or not best_is_sound or value >= best[0]:
             best, best_is_sound = (value, proposed), not broken
         else:
@@ -92,7 +100,7 @@ def _with_stats(
     used = used_shares(problem, chosen)
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
-    if stats.planner == Greedy.name or problem.policy.migration:
+    if stats.planner == Greedy.name or (problem.policy.migration and stats.planner != Goodput.name):
         # No planner's own bound holds for plans that may move running work.
         bound = max(value.total, most_there_can_be(problem))
         gap = (bound - value.total) / bound if bound else 0.0
