@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 
 from aios.adapters.sim import Pace, Runtime, SimExecutor, estimated
 from aios.control.loop import Listener, Loop
-from aios.control.planning import InlinePlanning, PlannerFunction
+from aios.control.planning import InlinePlanning, PlannerFunction, Planning
+from aios.errors import Rejected
+from aios.kernel.adopt import Judge
 from aios.kernel.events import Event, PlanAdopted, PreemptionOrdered, Submitted
 from aios.kernel.ports import ApplyTenants, Log, Refused, Submit
 from aios.kernel.queue import added, placed
 from aios.kernel.state import State, Status, Workload
 from aios.kernel.step import POLICY
 from aios.store.memory import MemoryLog
+from placement.check import violations
 from placement.model import Node, Policy, Resources, Tenant, total
 from placement.planners.base import Budget
 
 LONGEST_S = 30 * 86400.0
 LONG_S = 3600.0
+MOST_AT_ONCE = 2_000
+"""Turns at one moment of virtual time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +95,55 @@ def simulate(
     until_s: float = LONGEST_S,
     listener: Listener | None = None,
 ) -> SimReport:
-    """Run submissions to their end, or until nothing more can happen.
+    """Run submissions to their end, or until nothing more can happen, and report; see ``run``."""
+    executor = SimExecutor(nodes, seed, runtime, pace)
+    done = run(
+        executor,
+        arrivals,
+        tenants,
+        InlinePlanning(planner, budget, solve_s),
+        policy=policy,
+        until_s=until_s,
+        listener=listener,
+    )
+    return _report(done)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run left: the state, the log, how often it turned, and what was refused."""
+
+    state: State
+    log: Log
+    turns: int
+    refused: tuple[str, ...]
+
+
+def run(
+    executor: SimExecutor,
+    arrivals: Sequence[Arrival],
+    tenants: Sequence[Tenant],
+    planning: Planning,
+    *,
+    policy: Policy = POLICY,
+    judge: Judge = violations,
+    poll_s: float = LONG_S,
+    until_s: float = LONGEST_S,
+    listener: Listener | None = None,
+) -> Ran:
+    """Run submissions on a simulated cluster with the loop and the kernel of production.
 
     Parameters
     ----------
-    planner : (Problem, Budget) -> Plan
-        The one that production uses.
-    solve_s : float
-        How long each solve takes on virtual time.
+    planning : Planning
+        With the planner of production, and how long each solve takes on virtual time.
+    poll_s : float
+        The longest time between two looks at the cluster.
     until_s : float
         Where to stop at the latest, on virtual time.
     """
-    executor = SimExecutor(nodes, seed, runtime, pace)
     log = MemoryLog()
-    loop = Loop(log, executor, InlinePlanning(planner, budget, solve_s), policy=policy, poll_s=LONG_S)
+    loop = Loop(log, executor, planning, policy=policy, judge=judge, poll_s=poll_s)
     if listener is not None:
         loop.on_events(listener)
     loop.start()
@@ -112,13 +152,23 @@ def simulate(
     for arrival in arrivals:
         executor.at(arrival.at_s, lambda submit=arrival.submit: _hand_in(loop, submit, refused))  # type: ignore[misc]
     turns = run_until_quiet(loop, executor, until_s)
-    return _report(loop.state, log, turns, tuple(refused))
+    return Ran(loop.state, log, turns, tuple(refused))
 
 
 def run_until_quiet(loop: Loop, executor: SimExecutor, until_s: float = LONGEST_S) -> int:
-    """Turn until nothing more happens by itself; return the number of turns."""
-    turns = 0
+    """Turn until nothing more happens by itself; return the number of turns.
+
+    Raises Rejected where the planner changes its mind again and again at one moment.
+    """
+    turns, since_s, at_once = 0, -1.0, 0
     while executor.now_s() <= until_s and not loop.stopped:
+        at_once = at_once + 1 if executor.now_s() == since_s else 0
+        since_s = executor.now_s()
+        if at_once > MOST_AT_ONCE:
+            raise Rejected(
+                f"at {since_s:g} s the policy has changed its mind {MOST_AT_ONCE} times: it goes round in a circle",
+                hint="what it stops must not be what it starts next; give it a time slice",
+            )
         turn = loop.turn()
         turns += 1
         idle_s = loop.idle_s(turn)
@@ -137,8 +187,8 @@ def _hand_in(loop: Loop, submit: Submit, refused: list[str]) -> None:
     loop.submit(submit).add_done_callback(lambda future: answered(future.result()))
 
 
-def _report(state: State, log: Log, turns: int, refused: tuple[str, ...]) -> SimReport:
-    events = tuple(event for _, event in log.read())
+def _report(ran: Ran) -> SimReport:
+    state, events = ran.state, tuple(event for _, event in ran.log.read())
     plans = [event for event in events if isinstance(event, PlanAdopted)]
     by_status: dict[str, int] = {}
     for plan in plans:
@@ -149,11 +199,11 @@ def _report(state: State, log: Log, turns: int, refused: tuple[str, ...]) -> Sim
         rows=tuple(_row(workload) for workload in workloads),
         tenants=_shares(state, plans, makespan_s),
         makespan_s=makespan_s,
-        turns=turns,
+        turns=ran.turns,
         plans=len(plans),
         plans_by_status=dict(sorted(by_status.items())),
         preemptions=sum(isinstance(event, PreemptionOrdered) for event in events),
-        refused=refused,
+        refused=ran.refused,
         events=events,
     )
 

@@ -1,0 +1,216 @@
+"""A trace of jobs through the control plane of production, on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from aios.adapters.sim import Pace, SimExecutor
+from aios.contenders import Contender, Timed
+from aios.control.planning import InlinePlanning
+from aios.errors import Rejected
+from aios.kernel.events import Outcome
+from aios.kernel.ports import NewWork, Submit
+from aios.kernel.state import State, Workload
+from aios.simulate import Arrival, run
+from placement.model import ACCELERATOR_KEY, Bundle, Demand, DemandId, Node, Resources, Tenant, TenantId, total
+from placement.sim.cluster import Cluster
+from placement.sim.estimates import Estimating, draw, estimate
+from placement.sim.metrics import Metrics, metrics
+from placement.sim.records import History, Record, Stay
+from placement.throughput import units
+from placement.traces.model import Job, Trace
+
+POLL_S = 86_400.0
+PACE = Pace(launch_s=0.0, ready_s=0.0, save_every_s=1800.0, yield_s=0.0, restart_s=30.0, saves_wake=False)
+"""Work starts and yields at once, saves its progress every half hour and when it yields, and needs 30 s to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What one policy made of a trace."""
+
+    policy: str
+    metrics: Metrics
+    history: History
+    refused: tuple[str, ...] = ()
+
+
+def replay(
+    trace: Trace,
+    cluster: Cluster,
+    contender: Contender,
+    *,
+    seed: int = 0,
+    noisy: bool = False,
+    pace: Pace = PACE,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Replayed:
+    """Run a trace under a policy.
+
+    Parameters
+    ----------
+    noisy : bool
+        Whether the planner sees run times with an error; the true ones decide when work ends.
+    clock : callable
+        CPU seconds of this process, for the time that plans take; nothing else depends on it.
+    """
+    jobs = {job.id: job for job in trace.jobs}
+    timed = Timed(contender.planner, clock)
+    planner = Estimating(timed, lambda id: _runtime_s(jobs, id), seed) if noisy else timed
+    executor = SimExecutor(cluster.nodes, seed, lambda work: jobs[work.name].runtime_s, pace)
+    ran = run(
+        executor,
+        [Arrival(job.submitted_s, Submit((_work(job, seed, noisy),))) for job in trace.jobs],
+        _tenants(cluster, trace.jobs),
+        InlinePlanning(planner, contender.budget),
+        policy=contender.policy,
+        judge=contender.judge,
+        poll_s=POLL_S,
+        until_s=float("inf"),
+    )
+    history = History(
+        cluster.nodes,
+        _records(ran.state, jobs, cluster.nodes, executor.now_s()),
+        executor.effects.wasted,
+        tuple(timed.took_s),
+    )
+    return Replayed(contender.name, metrics(history), history, ran.refused)
+
+
+def that_fit(trace: Trace, cluster: Cluster) -> tuple[Trace, tuple[str, ...]]:
+    """Return the trace without the jobs that the empty cluster cannot hold, and their ids."""
+    known: dict[tuple[Bundle, ...], bool] = {}
+    for job in trace.jobs:
+        least = job.bundles[: job.min_bundles]
+        if least not in known:
+            known[least] = fits_empty(least, cluster.nodes)
+    held = tuple(job for job in trace.jobs if known[job.bundles[: job.min_bundles]])
+    left_out = tuple(job.id for job in trace.jobs if not known[job.bundles[: job.min_bundles]])
+    return replace(trace, jobs=held), left_out
+
+
+def fits_empty(bundles: Sequence[Bundle], nodes: Sequence[Node]) -> bool:
+    """Return whether nodes that hold nothing else have room, the largest bundles first."""
+    free = {node.id: node.resources for node in nodes}
+    for bundle in sorted(bundles, key=lambda bundle: bundle.resources.entries, reverse=True):
+        for node in nodes:
+            if bundle.resources.fits_in(free[node.id]) and bundle.selector.accepts(node):
+                free[node.id] = free[node.id] - bundle.resources
+                break
+        else:
+            return False
+    return True
+
+
+def first_jobs(trace: Trace, n: int) -> Trace:
+    """Return the first jobs of a trace, which begins with the first of them."""
+    jobs = sorted(trace.jobs, key=lambda job: job.submitted_s)[:n]
+    begin_s = jobs[0].submitted_s if jobs else 0.0
+    return replace(trace, jobs=tuple(replace(job, submitted_s=job.submitted_s - begin_s) for job in jobs))
+
+
+def at_load(trace: Trace, nodes: Sequence[Node], load: float) -> Trace:
+    """Return the trace with its arrivals stretched so that jobs ask for ``load`` of the cluster while they come.
+
+    The load is the accelerator-seconds of all jobs, on the cluster's mix of types, over those of the cluster between
+    the first and the last submission.
+    """
+    offered = offered_load(trace, nodes)
+    if offered is None:
+        raise Rejected(f"{trace.name}: all jobs come at once, so there is no load to set", hint="leave --load out")
+    return replace(trace, jobs=tuple(replace(job, submitted_s=job.submitted_s * offered / load) for job in trace.jobs))
+
+
+def offered_load(trace: Trace, nodes: Sequence[Node]) -> float | None:
+    """Return what the jobs ask for over what the cluster has while they come; None where all come at once."""
+    times = [job.submitted_s for job in trace.jobs]
+    size = units(total(node.resources for node in nodes))
+    span_s = max(times, default=0.0) - min(times, default=0.0)
+    if not span_s or not size:
+        return None
+    work = sum(isolated_s(job, nodes) * units(_resources(job)) for job in trace.jobs)
+    return work / (size * span_s)
+
+
+def isolated_s(job: Job, nodes: Sequence[Node]) -> float:
+    """Return how long a job runs alone on the cluster's mix of accelerator types."""
+    if not job.speed:
+        return job.runtime_s
+    speeds, speed, sizes = dict(job.speed), 0.0, 0.0
+    for type_, size in _sizes_by_type(nodes).items():
+        speed, sizes = speed + size * speeds.get(type_, 1.0), sizes + size
+    return job.runtime_s * sizes / speed
+
+
+def _sizes_by_type(nodes: Sequence[Node]) -> Mapping[str, float]:
+    sizes: dict[str, float] = {}
+    for node in nodes:
+        type_ = node.label(ACCELERATOR_KEY)
+        if type_ is not None:
+            sizes[type_] = sizes.get(type_, 0.0) + units(node.resources)
+    return sizes or {"": 1.0}
+
+
+def _resources(job: Job) -> Resources:
+    return total(bundle.resources for bundle in job.bundles)
+
+
+def _runtime_s(jobs: Mapping[str, Job], id: DemandId) -> float | None:
+    job = jobs.get(id.rpartition("-")[0])  # an id is the name, a hyphen and a few digits
+    return None if job is None else job.runtime_s
+
+
+def _work(job: Job, seed: int, noisy: bool) -> NewWork:
+    expected_s = estimate(job.runtime_s, 0.0, draw(seed, job.id)) if noisy else job.runtime_s
+    demand = Demand(
+        DemandId(job.id),
+        TenantId(job.tenant),
+        job.bundles,
+        priority=job.priority,
+        min_bundles=job.min_bundles,
+        runtime_s=expected_s,
+        speed=job.speed,
+        scaling=job.scaling,
+    )
+    return NewWork(
+        name=job.id,
+        kind="script",
+        tenant=job.tenant,
+        priority=job.priority,
+        demand=demand,
+        spec="{}",
+        content=job.id,
+        estimate_s=expected_s,
+    )
+
+
+def _tenants(cluster: Cluster, jobs: Iterable[Job]) -> tuple[Tenant, ...]:
+    """Return the cluster's tenants, and those that only jobs name, with weight 1 and no quota."""
+    known = {tenant.id: tenant for tenant in cluster.tenants}
+    for job in jobs:
+        known.setdefault(TenantId(job.tenant), Tenant(TenantId(job.tenant)))
+    return tuple(known[id] for id in sorted(known))
+
+
+def _records(state: State, jobs: Mapping[str, Job], nodes: Sequence[Node], now_s: float) -> tuple[Record, ...]:
+    alone = {job.id: isolated_s(job, nodes) for job in jobs.values()}
+    return tuple(
+        _record(state.workloads[state.names[name]], job, alone[name], now_s)
+        for name, job in jobs.items()
+        if name in state.names
+    )
+
+
+def _record(workload: Workload, job: Job, alone_s: float, now_s: float) -> Record:
+    stays = tuple(
+        Stay(
+            attempt.nodes,
+            attempt.granted_s,
+            now_s if attempt.ended_s is None else attempt.ended_s,
+            job.bundles,
+            attempt.outcome is Outcome.PREEMPTED,
+        )
+        for attempt in workload.attempts
+    )
+    return Record(job.id, job.tenant, workload.submitted_s, workload.finished_s, alone_s, units(_resources(job)), stays)
