@@ -1,1 +1,1 @@
-"""Traces of jobs: readers of published ones, and generators after published distributions."""
+"""Traces of jobs: readers of published ones (``readers``), generators (``generate``), experiments (``prepare``)."""
