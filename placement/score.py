@@ -1,7 +1,8 @@
 """How good a plan is: terms compared one after the other, the most important first; knows no planner.
 
-The first term follows the laws' order of service: guarantees first, then by share, the more important and the earlier
-first inside a tenant. A plan that serves whoever comes first is better than one that serves others in its stead.
+Where the policy is strict the first term follows the laws' order of service: guarantees first, then by share, the more
+important and the earlier first inside a tenant. A plan that serves whoever comes first is better than one that serves
+others in its stead. Where the policy weighs, the first term is the plan's total value and there is no order of service.
 """
 
 from __future__ import annotations
@@ -9,10 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from placement import localities
-from placement.inuse import capacity, dominant, use_by_tenant, used_shares
-from placement.model import ACCELERATOR_KEY, Demand, Plan, Problem, Resources, TenantId, total
-from placement.weights import ADMITTED, ENTITLEMENT, FRAGMENTATION, HARM, LOCALITY, PERFORMANCE, TERMS
+from placement.inuse import used_shares
+from placement.model import Objective, Plan, Problem, TenantId
+from placement.qualities import Placed, most_performance
+from placement.service import order_of_service
+from placement.value import most_value, plan_terms
+from placement.weights import (
+    ADMITTED,
+    ENTITLEMENT,
+    FRAGMENTATION,
+    HARM,
+    HETEROGENEITY,
+    INTERFERENCE,
+    LOCALITY,
+    MOVED,
+    NODES,
+    PERFORMANCE,
+    TERMS,
+    VALUE_TERMS,
+)
+
+__all__ = ["Score", "beyond_programme", "most_there_can_be", "order_of_service", "score"]
 
 Harm = tuple[tuple[float, int], ...]
 """Work displaced, the worst first: minus its priority, and 0 where it stops or 1 where it shrinks."""
@@ -27,70 +45,109 @@ class Score:
 
     Attributes
     ----------
+    value : float
+        The plan's total value where the policy weighs (``placement.value``); 0 where it is strict.
     service : tuple of (bool, Harm)
-        For each pending demand in the order of service: whether it starts, and who yields for it.
+        For each pending demand in the order of service: whether it starts, and who yields for it. Empty where the
+        policy weighs.
     entitlement : float
         Minus the sum of the tenants' shortfalls from their entitled shares (0..1 each).
-    bundles : int
-        Bundles of new work, and of running work that grows.
-    shrunk : int
-        Minus the bundles that running elastic work gives up.
+    bundles : float
+        Bundles of new work, in its first form, and of running work that grows.
+    shrunk, moved : int
+        Minus the bundles that running elastic work gives up, and minus those that move.
     performance : float
-        Bundles of new work, each times its speed on its node.
-    locality : int
-        Preferred topologies that hold.
-    fragmentation : int
+        Throughput of new work, in bundles of its first form at speed 1.
+    interference : float
+        Minus the bundles' worth of throughput that work loses to neighbours.
+    locality : float
+        Preferred topologies that hold, and parts of gangs that are near their inputs.
+    heterogeneity : float
+        Minus the GPUs beside which work without any takes a node's CPUs or memory.
+    nodes : int
         Minus the nodes on which new work stands.
+    fragmentation : float
+        Minus the GPUs that expected work could use before the plan and cannot after it.
     stopped_bundles : int
         Minus the bundles of running work that stop.
+    parts : tuple of (name, float)
+        What ``value`` is made of.
+    admitted : float
+        Pending work that starts, as a fraction.
     """
 
+    value: float
     service: tuple[tuple[bool, Harm], ...]
     entitlement: float
-    bundles: int
+    bundles: float
     shrunk: int
+    moved: int
     performance: float
-    locality: int
-    fragmentation: int
+    interference: float
+    locality: float
+    heterogeneity: float
+    nodes: int
+    fragmentation: float
     stopped_bundles: int
+    parts: tuple[tuple[str, float], ...] = ()
+    admitted: float = 0.0
 
     @property
     def terms(self) -> tuple[tuple[str, float], ...]:
         """Return (name, value) of every term, as ``placement.weights`` names them."""
         return (
-            (ADMITTED.name, sum(starts for starts, _ in self.service) / max(1, len(self.service))),
+            *self.parts,
+            (ADMITTED.name, self.admitted),
             (ENTITLEMENT.name, self.entitlement),
             (PERFORMANCE.name, self.performance),
             (HARM.name, float(self.stopped_bundles + self.shrunk)),
-            (LOCALITY.name, float(self.locality)),
-            (FRAGMENTATION.name, float(self.fragmentation)),
+            (MOVED.name, float(self.moved)),
+            (INTERFERENCE.name, self.interference),
+            (LOCALITY.name, self.locality),
+            (HETEROGENEITY.name, self.heterogeneity),
+            (NODES.name, float(self.nodes)),
+            (FRAGMENTATION.name, self.fragmentation),
         )
 
     @property
     def total(self) -> float:
-        """Return the weighted sum that an answer states as its objective."""
-        weights = {term.name: term.weight for term in TERMS}
-        return sum(weights[name] * value for name, value in self.terms)
+        """Return what an answer states as its objective: the total value, or the weighted sum of the terms."""
+        counted = VALUE_TERMS if self.parts else TERMS
+        weights = {term.name: term.weight for term in counted}
+        return sum(weights[name] * value for name, value in self.terms if name in weights)
 
 
 def score(problem: Problem, plan: Plan, entitled: Mapping[TenantId, float] | None = None) -> Score:
     """Return the plan's score; ``entitled`` are the tenants' entitled shares (nobody is short where left out)."""
-    entitled = entitled or {}
-    granted = {grant.demand: grant.nodes for grant in plan.grants}
+    placed, weighs = Placed(problem, plan), problem.policy.objective is not Objective.STRICT
     stopped = {p.demand for p in plan.preemptions}
-    victims = [r for r in problem.running if r.demand.id in stopped]
+    victims = [r for r in problem.running if r.demand.id in stopped] if stopped else []
     changes = [resize.to - resize.before for resize in plan.resizes]
-    used = used_shares(problem, plan)
+    used = used_shares(problem, plan) if entitled else {}
+    short = sum(max(0.0, entitled[t] - used[t]) for t in used if t in entitled) if entitled else 0.0
+    parts = value_parts(problem, plan) if weighs else ()
     return Score(
-        service=_service(problem, plan),
-        entitlement=round(-sum(max(0.0, entitled.get(t, 0.0) - used[t]) for t in used), 9),
-        bundles=sum(map(len, granted.values())) + sum(n for n in changes if n > 0),
+        value=round(sum(value for _, value in parts), 6),
+        service=() if weighs else _service(problem, plan),
+        entitlement=round(-short, 9),
+        bundles=round(placed.whole_gangs() + sum(n for n in changes if n > 0), 9),
         shrunk=sum(n for n in changes if n < 0),
-        performance=round(_performance(problem, plan), 9),
-        locality=_locality(problem, plan),
-        fragmentation=-len({node for nodes in granted.values() for node in nodes}),
+        moved=-sum(len(move.nodes) for move in plan.moves),
+        performance=round(placed.performance(), 9),
+        interference=round(placed.interference(), 9),
+        locality=round(placed.locality(), 9),
+        heterogeneity=round(placed.heterogeneity(), 9),
+        nodes=-placed.nodes_used(),
+        fragmentation=round(placed.fragmentation(), 9),
         stopped_bundles=-sum(len(r.nodes) for r in victims),
+        parts=parts,
+        admitted=len(plan.grants) / max(1, len(problem.pending)),
     )
+
+
+def value_parts(problem: Problem, plan: Plan) -> tuple[tuple[str, float], ...]:
+    """Return the parts of the plan's value by the names of ``VALUE_TERMS``."""
+    return tuple((term.name, value) for term, (_, value) in zip(VALUE_TERMS, plan_terms(problem, plan), strict=True))
 
 
 def _service(problem: Problem, plan: Plan) -> tuple[tuple[bool, Harm], ...]:
@@ -98,7 +155,8 @@ def _service(problem: Problem, plan: Plan) -> tuple[tuple[bool, Harm], ...]:
     order = order_of_service(problem)
     granted = {grant.demand for grant in plan.grants}
     place = {demand.id: i for i, demand in enumerate(order)}
-    priority = {r.demand.id: float(r.demand.priority) for r in problem.running}
+    gone = {p.demand for p in plan.preemptions} | {r.demand for r in plan.resizes}
+    priority = {r.demand.id: float(r.demand.priority) for r in problem.running if r.demand.id in gone} if gone else {}
     harm: dict[int, list[tuple[float, int]]] = {}
     for stop in plan.preemptions:
         first = min((place[name] for name in stop.beneficiaries if name in place), default=-1)
@@ -107,96 +165,24 @@ def _service(problem: Problem, plan: Plan) -> tuple[tuple[bool, Harm], ...]:
         if resize.to < resize.before:
             first = min((place[name] for name in resize.beneficiaries if name in place), default=-1)
             harm.setdefault(first, []).append((-priority[resize.demand], 1))
-    return tuple((d.id in granted, (*sorted(harm.get(i, [])), NO_MORE)) for i, d in enumerate(order))
-
-
-def _performance(problem: Problem, plan: Plan) -> float:
-    nodes = {node.id: node for node in problem.nodes}
-    demands = {d.id: d for d in problem.pending}
-    out = 0.0
-    for grant in plan.grants:
-        speeds = dict(demands[grant.demand].speed)
-        out += sum(speeds.get(nodes[node].label(ACCELERATOR_KEY) or "", 1.0) for node in grant.nodes)
-    return out
-
-
-def _locality(problem: Problem, plan: Plan) -> int:
-    nodes = {node.id: node for node in problem.nodes}
-    demands = {d.id: d for d in problem.pending}
-    kept = 0
-    for grant in plan.grants:
-        demand = demands[grant.demand].form(grant.form)
-        wishes = [topology for topology in demand.topologies if not topology.required]
-        kept += sum(localities.broken(nodes, demand, wish, grant.nodes) is None for wish in wishes)
-    return kept
+    nobody = (NO_MORE,)
+    return tuple((d.id in granted, (*sorted(harm[i]), NO_MORE) if i in harm else nobody) for i, d in enumerate(order))
 
 
 def most_there_can_be(problem: Problem) -> float:
-    """Return the weighted sum of a plan in which all starts on its fastest nodes and nobody yields: a bound on any."""
-    bundles = sum(len(d.bundles) * max([1.0, *(factor for _, factor in d.speed)]) for d in problem.pending)
+    """Return a bound on any plan's objective: all starts, on its fastest nodes, and nobody yields."""
+    if problem.policy.objective is not Objective.STRICT:
+        return most_value(problem)
+    bundles = sum(most_performance(d) for d in problem.pending)
     preferred = sum(not topology.required for d in problem.pending for topology in d.topologies)
-    return ADMITTED.weight * bool(problem.pending) + PERFORMANCE.weight * bundles + LOCALITY.weight * preferred
+    near = sum(1 for d in problem.pending if d.near)
+    return ADMITTED.weight * bool(problem.pending) + PERFORMANCE.weight * bundles + LOCALITY.weight * (preferred + near)
 
 
-# The order of service
+def beyond_programme(problem: Problem) -> float:
+    """Return the most that other forms, throughput by size and near inputs can add to the objective.
 
-
-def order_of_service(problem: Problem) -> tuple[Demand, ...]:
-    """Return pending demands in the order in which a boundless cluster would serve them (laws 3, 6, 8).
-
-    At each level of the tree: who stays within its guarantee, then the lowest share above quota, then who came first.
+    A programme that counts bundles of the first form, each times its speed, proves no bound on these.
     """
-    line = _Line(problem)
-    return tuple(iter(line.next, None))
-
-
-class _Line:
-    def __init__(self, problem: Problem) -> None:
-        self.tenants = {tenant.id: tenant for tenant in problem.tenants}
-        self.children: dict[TenantId | None, list[TenantId]] = {}
-        for tenant in problem.tenants:
-            parent = tenant.parent if tenant.parent in self.tenants else None
-            self.children.setdefault(parent, []).append(tenant.id)
-        self.quota = {tenant: self._quota(tenant) for tenant in self.tenants}
-        named = {name for quota in self.quota.values() for name in quota}
-        self.guarded = named or {n for d in problem.pending for b in d.bundles for n in b.resources}
-        self.use = dict(use_by_tenant(problem))
-        self.capacity = capacity(problem)
-        arrivals = sorted(range(len(problem.pending)), key=lambda i: (problem.pending[i].submitted_s, i))
-        self.arrival = {problem.pending[i].id: place for place, i in enumerate(arrivals)}
-        self.queues: dict[TenantId, list[Demand]] = {}
-        for demand in sorted(problem.pending, key=lambda d: (-d.priority, self.arrival[d.id]), reverse=True):
-            self.queues.setdefault(demand.tenant, []).append(demand)
-
-    def _quota(self, tenant: TenantId) -> Resources:
-        own = self.tenants[tenant].quota
-        return total(self._quota(child) for child in self.children.get(tenant, ())) if own is None else own
-
-    def next(self) -> Demand | None:
-        """Serve one more demand: take it off its queue and count it as used."""
-        found = self._first(None)
-        if found is None:
-            return None
-        self.queues[found.tenant].pop()
-        at: TenantId | None = found.tenant
-        while at is not None and at in self.tenants:
-            self.use[at] += found.resources(found.min_bundles)
-            at = self.tenants[at].parent
-        return found
-
-    def _first(self, tenant: TenantId | None) -> Demand | None:
-        rivals: list[tuple[tuple[bool, float, int], Demand]] = []
-        if tenant is not None and self.queues.get(tenant):
-            rivals.append((self._key(tenant, self.queues[tenant][-1]), self.queues[tenant][-1]))
-        for child in self.children.get(tenant, ()):
-            found = self._first(child)
-            if found is not None:
-                rivals.append((self._key(child, found), found))
-        return min(rivals, key=lambda rival: rival[0])[1] if rivals else None
-
-    def _key(self, tenant: TenantId, demand: Demand) -> tuple[bool, float, int]:
-        more, quota, use = demand.resources(demand.min_bundles), self.quota[tenant], self.use[tenant]
-        names = [name for name in more if name in self.guarded]
-        within = bool(names) and all(use.get(name) + more.get(name) <= quota.get(name) for name in names)
-        above = dominant((use - quota).positive(), self.capacity) / self.tenants[tenant].weight
-        return not within, above, self.arrival[demand.id]
+    odd = sum(most_performance(d) for d in problem.pending if d.alternatives or d.scaling)
+    return PERFORMANCE.weight * odd + LOCALITY.weight * sum(1 for d in problem.pending if d.near)

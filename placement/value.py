@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from placement.inuse import capacity
 from placement.model import Demand, Node, NodeId, Plan, Problem, Resources, Running, TenantId
+from placement.qualities import most_performance
 from placement.throughput import scaled, speed_on
 from placement.weights import (
     ENTITLED_VALUE,
@@ -197,6 +198,21 @@ def use_of(problem: Problem, entitled: Mapping[TenantId, Entitled]) -> dict[Tena
 def plan_value(problem: Problem, plan: Plan, base: float = PRIORITY_BASE) -> float:
     """Return the plan's total value: the sum of its terms."""
     return sum(value for _, value in plan_terms(problem, plan, base))
+
+
+def most_value(problem: Problem) -> float:
+    """Return a bound on any plan's value: all starts and grows at its fastest, quotas are used up, nobody yields."""
+    values, out = Values(problem), 0.0
+    for demand in problem.pending:
+        out += values.of(demand, most_performance(demand) / len(demand.bundles))
+    for running in problem.running:
+        if len(running.nodes) < len(running.demand.bundles):
+            most = max([1.0, *(factor for _, factor in running.demand.scaling)])
+            out += values.whole(running.demand) * values.weight(running.demand, waits=False) * most
+    use = use_of(problem, values.entitled)
+    for tenant, facts in values.entitled.items():
+        out += facts.worth * max(0, facts.quota - use[tenant])
+    return out
 
 
 def _slowest(demand: Demand, at: Sequence[NodeId], nodes: Mapping[NodeId, Node]) -> float:

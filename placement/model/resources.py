@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -149,9 +150,11 @@ def format_amount(name: str, amount: int) -> str:
 
 
 def total(amounts: Iterable[Resources]) -> Resources:
-    """Return the sum of many vectors."""
+    """Return the sum of many vectors; the same object many times is added once."""
+    vectors = list(amounts)
+    by_identity = {id(vector): vector for vector in vectors}
     out: dict[str, int] = {}
-    for vector in amounts:
-        for name, amount in vector.entries:
-            out[name] = out.get(name, 0) + amount
+    for key, n in Counter(map(id, vectors)).items():
+        for name, amount in by_identity[key].entries:
+            out[name] = out.get(name, 0) + amount * n
     return Resources.of(out)

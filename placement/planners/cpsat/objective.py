@@ -10,7 +10,7 @@ from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
 from placement.planners.fitting import speed_on
 from placement.planners.state import Victim
-from placement.weights import ADMITTED, FRAGMENTATION, HARM, LOCALITY, PERFORMANCE
+from placement.weights import ADMITTED, HARM, LOCALITY, NODES, PERFORMANCE
 
 SCALE = 1000
 """Objective units per unit of a term's weighted value: coefficients are integers."""
@@ -84,7 +84,7 @@ def fragmentation(programme: Programme) -> Linear:
         for var in counts:
             programme.model.add(var == 0).only_enforce_if(~stands)
         out.append(stands)
-    return -_rate(FRAGMENTATION.weight) * sum(out)
+    return -_rate(NODES.weight) * sum(out)
 
 
 def admitted(programme: Programme, n_pending: int) -> Linear:

@@ -30,7 +30,7 @@ from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter,
 from placement.planners.greedy import GreedyFitter, decided
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, add
-from placement.score import most_there_can_be, score
+from placement.score import beyond_programme, most_there_can_be, score
 
 GOOD_ENOUGH = 1e-4
 """Relative gap at which places and the bound are not improved further."""
@@ -185,7 +185,7 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     if status not in (*SOLVED, cp_model.UNKNOWN):
         return most
     proven: float = solver.best_objective_bound / objective.SCALE
-    return min(most, proven)
+    return min(most, proven + beyond_programme(problem))
 
 
 Kind = tuple[TenantId, int, float]
