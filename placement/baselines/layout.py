@@ -72,9 +72,10 @@ class Layout:
         if GPU not in self.column:
             return np.zeros((len(self.nodes), 0), np.int64)
         gpu = self.capacity[:, self.column[GPU]]
-        most = int(-(-gpu // MILLI).max()) if len(gpu) else 0
+        most = -int((-gpu // MILLI).min()) if len(gpu) else 0
         steps = np.arange(most, dtype=np.int64) * MILLI
-        return np.clip(gpu[:, None] - steps[None, :], 0, MILLI)
+        devices: Ints = np.clip(gpu[:, None] - steps[None, :], 0, MILLI)
+        return devices
 
     def amounts(self, resources: Resources) -> Ints:
         """Return a vector of the resources that some node has."""

@@ -98,7 +98,7 @@ def gavel_like(n: int, seed: Seed = 0, per_hour: float = 5.0, multi_gpu: bool = 
 def alibaba_like(n: int, seed: Seed = 0, per_hour: float = 100.0, n_tenants: int = 10) -> Trace:
     """Return pods that share GPUs, like Alibaba's openb (Weng et al., USENIX ATC 2023, table of GPU requests).
 
-    Published: 13.3 % of the pods without a GPU, 37.8 % with a part of one, 48.0 % with one, 0.2 / 0.2 / 0.5 % with 2, 4,
+    Published: 13.3 % of the pods without a GPU, 37.8 % with a part of one, 48.0 % with one, 0.2 to 0.5 % with 2, 4,
     8. Measured on the public trace: CPUs by GPUs, and the quartiles of the parts. Choices: memory 4 GiB a CPU, a
     log-normal run time with a median of ten minutes and sigma 2.
     """
