@@ -100,7 +100,8 @@ def _explain(options: argparse.Namespace) -> int:
             str(options.path), None, "", f"no workload is named {options.name!r}", suggestion(options.name, names)
         )
     plan = _plan(scenario.problem, options)
-    print(explain(scenario.problem, plan, DemandId(options.name)))
+    found = explain(scenario.problem, plan, DemandId(options.name), lambda problem: _solved(problem, options))
+    print(found)
     return ANSWERED
 
 
@@ -109,7 +110,7 @@ def _capacity(options: argparse.Namespace) -> int:
     catalogue = None
     if options.catalogue is not None:
         catalogue = read_catalogue(read_text(options.catalogue), str(options.catalogue), problem.nodes)
-    found = advise(problem, catalogue, options.budget, lambda asked: _plan(asked, options), _budget(options))
+    found = advise(problem, catalogue, options.budget, lambda asked: _solved(asked, options), _budget(options))
     print(_json(advice_json(found)) if options.json else advice_text(found))
     return ANSWERED
 
@@ -119,8 +120,12 @@ def _demands(scenario: Scenario) -> list[Demand]:
 
 
 def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
+    return explain_plan(problem, _solved(problem, options))
+
+
+def _solved(problem: Problem, options: argparse.Namespace) -> Plan:
     chosen = tuple(planner for planner in ladder.PLANNERS if options.planner in (LADDER, planner.name))
-    return explain_plan(problem, ladder.plan(problem, _budget(options), clock=time.monotonic, planners=chosen))
+    return ladder.plan(problem, _budget(options), clock=time.monotonic, planners=chosen)
 
 
 def _budget(options: argparse.Namespace) -> Budget:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from placement.hints import would_run_if
+from placement.forecast import Forecast, forecast
+from placement.hints import verified, would_run_if
 from placement.model import (
     Cause,
     Demand,
@@ -30,11 +31,16 @@ _RULES = {
 }
 
 
+_NEVER_BY_WAITING = (Reason.UNSATISFIABLE, Reason.DRAINED)
+"""What no end of other work would mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What becomes of one workload under a plan, and why.
 
-    ``state`` is running, admitted, preempted or waiting; ``reason`` only where it waits; ``because`` are sentences.
+    ``state`` is running, admitted, preempted, moved or waiting; ``reason`` and ``forecast`` only where it waits;
+    ``because`` are sentences.
     """
 
     demand: DemandId
@@ -43,6 +49,7 @@ class Explanation:
     reason: Reason | None = None
     because: tuple[str, ...] = ()
     would_run_if: tuple[str, ...] = ()
+    forecast: Forecast = field(default_factory=Forecast)
 
     def __str__(self) -> str:
         reason = f" ({self.reason.value})" if self.reason is not None else ""
@@ -72,8 +79,13 @@ def explain_plan(problem: Problem, plan: Plan, most_hints: int = 100) -> Plan:
     return replace(plan, waiting=waiting)
 
 
-def explain(problem: Problem, plan: Plan, demand_id: DemandId) -> Explanation:
+def explain(
+    problem: Problem, plan: Plan, demand_id: DemandId, planner: Callable[[Problem], Plan] | None = None
+) -> Explanation:
     """Return why a workload waits, yields or runs where it does; ``demand_id`` is one of the problem's.
+
+    With a planner, every hint has been put to it: what is then said lets the workload run does so. Without one, a hint
+    says that there would be room, which others may take.
 
     Raises
     ------
@@ -83,11 +95,23 @@ def explain(problem: Problem, plan: Plan, demand_id: DemandId) -> Explanation:
     now = Situation(problem, plan)
     demand = now.demands[demand_id]
     if demand_id in plan.waiting:
-        why = _why_it_waits(now, demand)
-        return Explanation(demand_id, "waiting", (), why.reason, (why.detail,), why.would_run_if)
+        why = _why_it_waits(now, demand, hints=planner is None)
+        would = why.would_run_if
+        if planner is not None:
+            would = tuple(hint.text for hint in verified(now, demand, why.reason, planner))
+        ahead = Forecast() if why.reason in _NEVER_BY_WAITING else forecast(now, demand)
+        return Explanation(demand_id, "waiting", (), why.reason, (why.detail, *ahead.sentences), would, ahead)
     for preemption in plan.preemptions:
         if preemption.demand == demand_id:
             return Explanation(demand_id, "preempted", because=(_why_it_yields(now, preemption),))
+    for move in plan.moves:
+        if move.demand == demand_id:
+            whom = ", ".join(move.beneficiaries)
+            why_moved = (
+                f"moves to {_counted(move.nodes)}, so that {whom} fits; it keeps its size",
+                f"{move.cost_s:.0f} bundle-seconds of work are done again, the least that makes the room",
+            )
+            return Explanation(demand_id, "moved", move.nodes, because=why_moved)
     if demand_id in now.granted:
         nodes = now.granted[demand_id]
         return Explanation(demand_id, "admitted", nodes, because=_why_it_starts(now, demand, nodes))
@@ -120,7 +144,10 @@ def _why_it_starts(now: Situation, demand: Demand, nodes: Sequence[NodeId]) -> t
     for cause in dict.fromkeys(p.cause for p in displaced):
         victims = ", ".join(p.demand for p in displaced if p.cause is cause)
         out += [f"{_RULES[cause]} {victims}, whose place it takes"]
-    if not displaced:
+    moved = [move.demand for move in now.plan.moves if demand.id in move.beneficiaries]
+    if moved:
+        out.append(f"{', '.join(moved)} {'moves' if len(moved) == 1 else 'move'} elsewhere to make its room")
+    elif not displaced:
         out.append("there is room for it beside what runs; nobody yields")
     return tuple(out)
 

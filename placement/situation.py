@@ -22,6 +22,7 @@ from placement.model import (
 )
 from placement.planners.state import Room, State, Victim
 from placement.planners.tree import Tree, Vector
+from placement.planners.under import state_under
 
 WHOLE_CLUSTER = NodeId("cluster")
 """The one node of a cluster that is described by its quotas alone."""
@@ -42,7 +43,7 @@ class Situation:
         self.demands.update({run.demand.id: run.demand for run in problem.running})
         self._tree = Tree(problem)
         self._freely_lending = Tree(replace(problem, tenants=tuple(_freely(t) for t in problem.tenants)))
-        self._state = _state_after(problem, plan, self._tree)
+        self._state = state_under(problem, plan, self._tree)
         self.granted: dict[DemandId, tuple[NodeId, ...]] = {grant.demand: grant.nodes for grant in plan.grants}
         self._rooms_by_priority: dict[int, list[Room]] = {}
 
@@ -189,24 +190,6 @@ def _without_limit(tenant: Tenant, limit: Limit) -> Tenant:
     if limit[2] == "limit":
         return replace(tenant, limit=rest(tenant.limit))
     return replace(tenant, borrow_limit=rest(tenant.borrow_limit))
-
-
-def _state_after(problem: Problem, plan: Plan, tree: Tree) -> State:
-    state = State(problem, tree)
-    for preemption in plan.preemptions:
-        if preemption.demand in state.alive:
-            state.displace([Victim(state.alive[preemption.demand])])
-    for resize in plan.resizes:
-        running = state.alive.get(resize.demand)
-        if running is not None and resize.to < len(running.nodes):
-            state.displace([Victim(running, resize.to)])
-        elif running is not None and resize.to > len(running.nodes):
-            state.extend(resize.demand, resize.nodes[len(running.nodes) :])
-    demands = {demand.id: demand for demand in problem.pending}
-    for grant in plan.grants:
-        if grant.demand in demands:
-            state.grant(demands[grant.demand], grant.nodes)
-    return state
 
 
 def needs(demand: Demand, n: int | None = None) -> Vector:

@@ -168,7 +168,9 @@ def _add(words: _Words) -> Change:
     if like is None:
         types = {label for node in words.problem.nodes if (label := node.label(ACCELERATOR_KEY)) is not None}
         known: Collection[str] = [*sorted(types), *words.nodes]
-        raise words.fail(f"no node has accelerator type {word!r} or is named so", suggestion(word, known, "there are"))
+        raise words.fail(
+            f"no node has accelerator type {word!r} or is named so", suggestion(word.upper(), known, "there are")
+        )
     return AddNodes(like, number)
 
 
