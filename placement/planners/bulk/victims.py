@@ -1,0 +1,410 @@
+"""Who yields for a newcomer: the nodes that are cheapest to clear, then whoever is not needed goes back.
+
+Theory of operation. For each sort of newcomer (tenant, importance, kind of bundle) the nodes that its rights let it
+clear stand in a heap by what one more bundle costs there: the importance of who would go, then how much, then the
+fewest. Rights and rooms only shrink as decisions are made, so a cost that has changed is found out when its node comes
+up. Victims leave one by one, each while its tenants are above their quota; at the end the whole set is judged by
+``planners.rules``' measure, and undone where a rule forbids it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush, merge
+
+from placement.model import Borrow, Cause, Demand, Reclaim, TenantId, Within
+from placement.planners.bulk.gangs import Gang, Gangs
+from placement.planners.bulk.kinds import Kind
+from placement.planners.bulk.placing import Placer
+from placement.planners.bulk.rooms import how_many
+from placement.planners.bulk.turns import Step
+from placement.planners.tree import Vector
+
+Cost = tuple[int, float, float, int, float]
+"""The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
+
+CHOICE = 48
+"""Nodes that are looked at beyond twice what a newcomer needs, before the cheapest are taken."""
+
+
+@dataclass(slots=True)
+class Going:
+    """Victims in order of going, with what each had before and why it goes."""
+
+    order: list[tuple[Gang, int]] = field(default_factory=list)
+    causes: dict[int, Cause] = field(default_factory=dict)
+
+
+class Rights:
+    """Whom one newcomer may displace, as things stand."""
+
+    def __init__(self, gangs: Gangs, step: Step) -> None:
+        self.book, self.tree, self.step = gangs.book, gangs.book.tree, step
+        demand = step.demand
+        self.policy = self.tree.policy(demand.tenant)
+        self.known: dict[TenantId, tuple[bool, bool]] = {}
+        """By tenant: whether all its work may be displaced, or that of lower priority."""
+        self._within: dict[TenantId, bool] = {}
+        self.others: list[TenantId] = self._others()
+        """Other tenants some of whose work may be displaced."""
+
+    def _others(self) -> list[TenantId]:
+        demand, policy = self.step.demand, self.policy
+        if policy.borrow is Borrow.NEVER:
+            if policy.reclaim is Reclaim.NEVER:
+                return []
+            path = self.tree.paths[demand.tenant]
+            for top in path:
+                self._within[top] = self.book.guaranteed(top, self.step.more)
+            if not any(self._within[top] for top in path):
+                return []
+        return [t for t in self.tree.tenants if t != demand.tenant and any(self.over(t))]
+
+    def over(self, tenant: TenantId) -> tuple[bool, bool]:
+        known = self.known.get(tenant)
+        if known is None:
+            known = self.known[tenant] = self._over(tenant)
+        return known
+
+    def _over(self, tenant: TenantId) -> tuple[bool, bool]:
+        mine, side = self.tree.apart(self.step.demand.tenant, tenant)
+        policy = self.policy
+        if not mine or not side or (policy.reclaim is Reclaim.NEVER and policy.borrow is Borrow.NEVER):
+            return False, False
+        if not all(self.book.above(t) for t in side):
+            return False, False
+        top = mine[-1]
+        within = self._within.get(top)
+        if within is None:
+            within = self._within[top] = self.book.guaranteed(top, self.step.more)
+        if within:
+            return policy.reclaim is Reclaim.ANY, policy.reclaim is not Reclaim.NEVER
+        return policy.borrow is Borrow.FAIR, policy.borrow is not Borrow.NEVER
+
+    def may(self, gang: Gang) -> bool:
+        """Return whether the newcomer may displace a gang, quotas of the moment apart."""
+        demand, rule = self.step.demand, self.policy.within
+        lower = gang.priority < self.step.priority
+        if gang.tenant == demand.tenant:
+            if rule is Within.NEVER:
+                return False
+            newer = rule is Within.LOWER_OR_NEWER and gang.priority == self.step.priority
+            return lower or (newer and gang.since > demand.submitted_s)
+        every, some = self.over(gang.tenant)
+        return every or (some and lower)
+
+    def above(self, gang: Gang, keep: int) -> bool:
+        """Return whether the gang's tenants are above their quota of something that it would give up now."""
+        if gang.tenant == self.step.demand.tenant:
+            return True
+        _, side = self.tree.apart(self.step.demand.tenant, gang.tenant)
+        released = gang.released(keep)
+        return all(self.tree.above(t, self.book.use[t], released) for t in side)
+
+    @property
+    def sign(self) -> object:
+        """Return what makes the rights of two newcomers equal; asks all tenants."""
+        demand = self.step.demand
+        newer = demand.submitted_s if self.policy.within is Within.LOWER_OR_NEWER else None
+        return demand.tenant, self.step.priority, newer, tuple((t, self.over(t)) for t in self.others)
+
+
+@dataclass(slots=True)
+class Heap:
+    """Nodes by what one more bundle costs there, and those that nobody has looked at yet."""
+
+    source: Iterator[tuple[int, int]]
+    ready: list[tuple[Cost, int]] = field(default_factory=list)
+    priority: int = -(10**9)
+
+
+class VictimSearch:
+    """Finds victims for newcomers; what has failed is not tried again until rooms grow."""
+
+    def __init__(self, gangs: Gangs, placer: Placer, effort: int) -> None:
+        self.gangs, self.rooms, self.book, self.placer = gangs, gangs.rooms, gangs.book, placer
+        self.effort = effort
+        """Nodes that may still be looked at; what is not found by then waits."""
+        self._heaps: dict[object, Heap] = {}
+        self._failed: dict[object, tuple[int, int]] = {}
+
+    def forget(self) -> None:
+        """Forget who has failed: a tenant's use has fallen."""
+        self._failed.clear()
+
+    def clear(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None = None) -> Going | None:
+        """Let victims go until ``n`` bundles of a kind fit (among ``nodes``) and the newcomer's limits allow them.
+
+        What has gone is gone: ``undo`` brings it back.
+        """
+        rights = Rights(self.gangs, step)
+        newer = rights.policy.within is Within.LOWER_OR_NEWER
+        sign = (step.demand.tenant, step.priority, kind.number, step.demand.submitted_s if newer else 0.0)
+        self.placer.bound(kind)
+        fewest, grown = self._failed.get(sign, (10**9, 0))
+        if nodes is None and n >= fewest and grown == kind.grown:
+            return None
+        going = Going()
+        fair = rights.policy.borrow is Borrow.FAIR
+        before = {t: self.book.share(t) for t in self.book.tree.tenants} if fair else {}
+        if self.effort > 0 and self._make_allowed(rights, step, going) and self._make_room(rights, kind, n, nodes, going):
+            self._spare(step, kind, n, nodes, going)
+            if self._judge(rights, step, going, before):
+                return going
+        self.undo(going)
+        if nodes is None:
+            self._failed[sign] = n, kind.grown
+        return None
+
+    def undo(self, going: Going) -> None:
+        for gang, keep in reversed(going.order):
+            self.gangs.restore(gang, keep)
+        going.order.clear()
+
+    def _go(self, rights: Rights, gang: Gang, keep: int, going: Going) -> bool:
+        if not rights.above(gang, keep):
+            return False
+        going.order.append((gang, gang.keep))
+        self.gangs.release(gang, keep)
+        return True
+
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def _make_allowed(self, rights: Rights, step: Step, going: Going) -> bool:
+        """Let the newcomer's own side go until its limits allow it."""
+        tenant = step.demand.tenant
+        if self.book.allowed(tenant, step.more):
+            return True
+        for gang in self.gangs.of[tenant]:
+            if gang.keep and rights.may(gang):
+                self.effort -= 1
+                self._go(rights, gang, 0, going)
+                if self.book.allowed(tenant, step.more):
+                    return True
+        return False
+
+    # -- room ----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None, going: Going) -> bool:
+        count = self._count(kind, n, nodes)
+        if count >= n:
+            return True
+        if not self._enough(rights, kind, n - count):
+            return False
+        heap = self._heap(rights, kind, n, nodes)
+        put_back: list[tuple[Cost, int]] = []
+        self._widen(heap, rights, kind, n - count)
+        while count < n and self.effort > 0:
+            if not heap.ready:
+                self._widen(heap, rights, kind, n - count)
+                if not heap.ready:
+                    break
+            cost, node = heappop(heap.ready)
+            self.effort -= 1
+            found = self._option(rights, kind, n, node)
+            if found is None:
+                continue
+            if found[0] > cost:
+                heappush(heap.ready, (found[0], node))
+                continue
+            put_back.append((cost, node))
+            touched = {at for gang, keep in found[1] for at, _ in gang.parts(keep) if at >= 0}
+            had = sum(self._count_at(kind, at, nodes) for at in touched)
+            gone = [self._go(rights, gang, keep, going) for gang, keep in found[1]]
+            count += sum(self._count_at(kind, at, nodes) for at in touched) - had
+            if all(gone) and count < n:
+                again = self._option(rights, kind, n, node)
+                if again is not None:
+                    heappush(heap.ready, (again[0], node))
+                    put_back.pop()
+        for entry in put_back:
+            heappush(heap.ready, entry)
+        return count >= n
+
+    def _count(self, kind: Kind, n: int, nodes: Sequence[int] | None) -> int:
+        if nodes is None:
+            return self.rooms.count(kind, n)
+        return sum(self._count_at(kind, node, None) for node in nodes)
+
+    def _count_at(self, kind: Kind, node: int, nodes: Sequence[int] | None) -> int:
+        if nodes is not None and node not in nodes:
+            return 0
+        count = self.rooms.count_at(kind, node)
+        return count if count and self.rooms.accepts(kind, node) else 0
+
+    def _enough(self, rights: Rights, kind: Kind, n: int) -> bool:
+        """Return whether all that might go would free the GPUs, as a first look."""
+        wanted = n * kind.gpu - self.rooms.idle_gpu
+        if not kind.gpu:
+            return True
+        newer = rights.policy.within is Within.LOWER_OR_NEWER
+        below = rights.step.priority + (1 if newer else 0)
+        wanted -= sum(size for priority, size in self.gangs.sizes[rights.step.demand.tenant].items() if priority < below)
+        for tenant in rights.others:
+            every, _ = rights.over(tenant)
+            sizes = self.gangs.sizes[tenant].items()
+            wanted -= sum(size for priority, size in sizes if every or priority < rights.step.priority)
+        return wanted <= 0
+
+    def _heap(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None) -> Heap:
+        if nodes is not None:
+            return Heap(iter([(0, node) for node in nodes]))
+        sign = (rights.sign, kind.number, min(n, 8))
+        heap = self._heaps.get(sign)
+        if heap is None:
+            heap = self._heaps[sign] = Heap(self._nodes(rights))
+        return heap
+
+    def _nodes(self, rights: Rights) -> Iterator[tuple[int, int]]:
+        """Yield (priority, node) for nodes on which something may go, those of the least important first."""
+        seen: set[int] = set()
+        for gang in merge(*(self.gangs.of[t] for t in (rights.step.demand.tenant, *rights.others)), key=_liking):
+            if gang.keep and rights.may(gang):
+                for node in gang.at:
+                    if node not in seen and node >= 0 and self.rooms.open[node]:
+                        seen.add(node)
+                        yield gang.priority, node
+
+    def _widen(self, heap: Heap, rights: Rights, kind: Kind, n: int) -> None:
+        """Look at more nodes, until there is a choice among those where only the least important goes."""
+        target = len(heap.ready) + 2 * n + CHOICE
+        if heap.ready and heap.priority > heap.ready[0][0][0]:
+            return
+        for priority, node in heap.source:
+            heap.priority = priority
+            if self.effort <= 0:
+                break
+            if self.rooms.accepts(kind, node):
+                self.effort -= 1
+                found = self._option(rights, kind, n, node)
+                if found is not None:
+                    heappush(heap.ready, (found[0], node))
+            if len(heap.ready) >= target:
+                break
+
+    def _option(self, rights: Rights, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
+        """Return the least harm by which a node takes at least one bundle more, or None."""
+        gangs = [gang for gang in self.gangs.on.get(node, ()) if gang.keep and rights.may(gang)]
+        if not gangs:
+            return None
+        if len(gangs) > 1:
+            gangs.sort(key=_liking)
+        able = [found for gang in gangs if (found := self._tail(gang, node)) is not None]
+        had = self.rooms.count_at(kind, node)
+        best: tuple[Cost, list[tuple[Gang, int]]] | None = None
+        for gang, keep in able:
+            won = self._holds(kind, node, [(gang, keep)]) - had
+            if won > 0:
+                cost = _cost([(gang, keep)], min(won, n))
+                if best is None or cost < best[0]:
+                    best = cost, [(gang, keep)]
+        if best is not None and best[0][0] == able[0][0].priority:
+            return best
+        chosen: list[tuple[Gang, int]] = []
+        for entry in able:
+            chosen.append(entry)
+            if len(chosen) > 1 and self._holds(kind, node, chosen) > had:
+                break
+        else:
+            return best
+        for entry in sorted(chosen, key=lambda e: (e[0].priority, e[0].size), reverse=True):
+            rest = [other for other in chosen if other is not entry]
+            if rest and self._holds(kind, node, rest) > had:
+                chosen = rest
+        cost = _cost(chosen, min(self._holds(kind, node, chosen) - had, n))
+        return (cost, chosen) if best is None or cost < best[0] else best
+
+    @staticmethod
+    def _tail(gang: Gang, node: int) -> tuple[Gang, int] | None:
+        """Return how far a gang has to go to leave something on a node: to its minimum, or all of it."""
+        if gang.least and gang.least < gang.keep and node in gang.at[gang.least : gang.keep]:
+            return gang, gang.least
+        return (gang, 0) if node in gang.at[: gang.keep] else None
+
+    def _holds(self, kind: Kind, node: int, gone: Iterable[tuple[Gang, int]]) -> int:
+        """Return how many bundles of a kind a node holds without some gangs."""
+        free = list(self.rooms.free[node])
+        parts = self.rooms.parts[node]
+        for gang, keep in gone:
+            for at, other in gang.parts(keep):
+                if at == node:
+                    for i, amount in other.needs:
+                        free[i] += amount
+        return how_many(tuple(free), parts, kind) if not parts else self._exactly(kind, node, gone)
+
+    def _exactly(self, kind: Kind, node: int, gone: Iterable[tuple[Gang, int]]) -> int:
+        """Return the same where GPUs are shared: the parts are packed anew."""
+        parts = [part for gang, keep in gone for part in gang.parts(keep) if part[0] == node]
+        for at, other in parts:
+            self.rooms.give(at, other)
+        count = self.rooms.count_at(kind, node)
+        for at, other in parts:
+            self.rooms.take(at, other)
+        return count
+
+    # -- what follows --------------------------------------------------------------------------------------------
+
+    def _spare(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None, going: Going) -> None:
+        """Put back whom the newcomer does not need, the worst to lose first; shrunk gangs as far as will do."""
+        for entry in sorted(going.order, key=lambda e: (e[0].priority, e[0].size, -e[0].since), reverse=True):
+            gang, before = entry
+            if len([e for e in going.order if e[0] is gang]) > 1:
+                continue
+            keep = gang.keep
+            self.gangs.restore(gang, before)
+            if len(going.order) > 1 and self._works(step, kind, n, nodes):
+                going.order.remove(entry)
+                continue
+            self.gangs.release(gang, keep)
+            while gang.keep + 1 < before and gang.running.demand.min_bundles <= gang.keep + 1 < len(gang.at):
+                keep = gang.keep
+                self.gangs.restore(gang, max(keep + 1, gang.running.demand.min_bundles))
+                if not self._works(step, kind, n, nodes):
+                    self.gangs.release(gang, keep)
+                    break
+
+    def _works(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None) -> bool:
+        self.effort -= 1
+        return self._count(kind, n, nodes) >= n and self.book.allowed(step.demand.tenant, step.more)
+
+    def _judge(self, rights: Rights, step: Step, going: Going, before: dict[TenantId, float]) -> bool:
+        """Name each victim's cause; False where the whole set breaks a rule."""
+        more: Vector = step.more
+        self.book.count(step.demand.tenant, more)
+        try:
+            for gang, _ in going.order:
+                cause = self._cause(rights, step.demand, gang, before)
+                if cause is None:
+                    return False
+                going.causes[gang.index] = cause
+        finally:
+            self.book.count(step.demand.tenant, more, -1)
+        return self.book.allowed(step.demand.tenant, more)
+
+    def _cause(self, rights: Rights, demand: Demand, gang: Gang, before: dict[TenantId, float]) -> Cause | None:
+        if gang.tenant == demand.tenant:
+            return Cause.PRIORITY
+        tree, book, policy = self.book.tree, self.book, rights.policy
+        mine, side = tree.apart(demand.tenant, gang.tenant)
+        lower = gang.priority < rights.step.priority
+        if tree.within(mine[-1], book.use[mine[-1]], rights.step.more):
+            reclaims = policy.reclaim is Reclaim.ANY or (policy.reclaim is Reclaim.LOWER_PRIORITY and lower)
+            return Cause.RECLAIM if reclaims else None
+        if policy.borrow is Borrow.LOWER_PRIORITY:
+            return Cause.PRIORITY if lower else None
+        if policy.borrow is Borrow.FAIR:
+            ends = mine[-1], side[-1]
+            if max(book.share(t) for t in ends) < max(before[t] for t in ends):
+                return Cause.FAIRNESS
+        return None
+
+
+def _liking(gang: Gang) -> tuple[int, float, int]:
+    return gang.liking
+
+
+def _cost(chosen: Sequence[tuple[Gang, int]], won: int) -> Cost:
+    size = sum(kind.gpu for gang, keep in chosen for _, kind in gang.parts(keep)) / 1000 + 1e-3
+    top = max(gang.priority for gang, _ in chosen)
+    return top, size / won, size, len(chosen), -max(gang.since for gang, _ in chosen)
