@@ -126,6 +126,7 @@ class SimExecutor:
         self._silent: list[tuple[float, int, Callable[[], None]]] = []
         self._checkpoints: dict[str, float] = {}
         self._held: dict[NodeId, Resources] = {}
+        self._shown: dict[NodeId, ObservedNode] = {}
 
     # -- the executor's port
 
@@ -145,11 +146,7 @@ class SimExecutor:
         self._woken = True
 
     def observe(self) -> Observed:
-        nodes = tuple(
-            ObservedNode(self.nodes[id], str(id), self.foreign.get(id, Resources()))
-            for id in sorted(self.nodes)
-            if id not in self.cut
-        )
+        nodes = tuple(self._seen_node(id) for id in sorted(self.nodes) if id not in self.cut)
         shown = (self.attempts[key] for key in sorted(self.attempts))
         return Observed(nodes, tuple(self._seen(attempt) for attempt in shown if self._supervised(attempt.launch)))
 
@@ -360,6 +357,12 @@ class SimExecutor:
 
     def _reachable(self, launch: Launch) -> bool:
         return not self.cut.intersection(launch.nodes)
+
+    def _seen_node(self, id: NodeId) -> ObservedNode:
+        node, foreign, before = self.nodes[id], self.foreign.get(id, Resources()), self._shown.get(id)
+        if before is None or before.node is not node or before.foreign != foreign:
+            before = self._shown[id] = ObservedNode(node, str(id), foreign)
+        return before
 
     def _seen(self, attempt: SimAttempt) -> ObservedAttempt:
         launch = attempt.launch

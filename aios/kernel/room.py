@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from aios.kernel.ports import Observed
-from aios.kernel.queue import added, foreign_use, kept, kept_demand, live, placed, yields
+from aios.kernel.queue import foreign_use, kept, kept_demand, live, placed, yields
 from aios.kernel.state import State
-from placement.model import Demand, NodeId, NodeState, Resources
+from placement.model import Demand, NodeId, NodeState, Resources, total
 
 
 class Room:
@@ -24,47 +24,64 @@ class Room:
                 if not yields(attempt):
                     staying.append(held[-1])
         foreign = foreign_use(observed)
-        sizes = {id: node.resources for id, node in state.nodes.items() if node.state is NodeState.READY}
-        self._now = _free(sizes, added([foreign, *held]))
-        self._later = _free(sizes, added([foreign, *staying]))
-        self._unpromised = _free(sizes, added([foreign, *staying, *promised]))
+        self._now = _Free(state, [foreign, *held])
+        self._later = _Free(state, [foreign, *staying])
+        self._unpromised = _Free(state, [foreign, *staying, *promised])
 
     def fits_now(self, demand: Demand, nodes: tuple[NodeId, ...]) -> bool:
         """Return whether the nodes really have room."""
-        return _fits(demand, nodes, self._now)
+        return self._now.holds(placed(demand, nodes))
 
     def will_fit(self, demand: Demand, nodes: tuple[NodeId, ...]) -> bool:
         """Return whether they have room once those who yield are gone."""
-        return _fits(demand, nodes, self._later)
+        return self._later.holds(placed(demand, nodes))
 
     def is_free(self, demand: Demand, nodes: tuple[NodeId, ...]) -> bool:
         """Return whether they will have room beside all that is kept for others."""
-        return _fits(demand, nodes, self._unpromised)
+        return self._unpromised.holds(placed(demand, nodes))
 
     def take(self, demand: Demand, nodes: tuple[NodeId, ...]) -> None:
         """Take room now; what was kept for this demand is still counted as promised."""
-        _change(self._now, placed(demand, nodes), -1)
-        _change(self._later, placed(demand, nodes), -1)
+        self._now.take(placed(demand, nodes))
+        self._later.take(placed(demand, nodes))
 
     def promise(self, demand: Demand, nodes: tuple[NodeId, ...]) -> None:
         """Take room beside what is kept for others."""
-        _change(self._unpromised, placed(demand, nodes), -1)
+        self._unpromised.take(placed(demand, nodes))
 
     def leave(self, demand: Demand, nodes: tuple[NodeId, ...]) -> None:
         """Give back what a workload holds that is told to yield: free later, held now."""
-        _change(self._later, placed(demand, nodes), 1)
-        _change(self._unpromised, placed(demand, nodes), 1)
+        self._later.give(placed(demand, nodes))
+        self._unpromised.give(placed(demand, nodes))
 
 
-def _fits(demand: Demand, nodes: tuple[NodeId, ...], free: Mapping[NodeId, Resources]) -> bool:
-    return all(node in free and amount.fits_in(free[node]) for node, amount in placed(demand, nodes).items())
+class _Free:
+    """What is free on the nodes that are ready; a node is summed up when it is asked for."""
 
+    def __init__(self, state: State, used: Iterable[Mapping[NodeId, Resources]]) -> None:
+        self._nodes = state.nodes
+        self._used: dict[NodeId, list[Resources]] = {}
+        self._free: dict[NodeId, Resources | None] = {}
+        for part in used:
+            for id, amount in part.items():
+                self._used.setdefault(id, []).append(amount)
 
-def _free(sizes: Mapping[NodeId, Resources], used: Mapping[NodeId, Resources]) -> dict[NodeId, Resources]:
-    return {node: size - used.get(node, Resources()) for node, size in sizes.items()}
+    def holds(self, amounts: Mapping[NodeId, Resources]) -> bool:
+        return all((free := self._of(id)) is not None and amount.fits_in(free) for id, amount in amounts.items())
 
+    def take(self, amounts: Mapping[NodeId, Resources]) -> None:
+        for id, amount in amounts.items():
+            if (free := self._of(id)) is not None:
+                self._free[id] = free - amount
 
-def _change(free: dict[NodeId, Resources], amounts: Mapping[NodeId, Resources], sign: int) -> None:
-    for node, amount in amounts.items():
-        if node in free:
-            free[node] = free[node] + amount if sign > 0 else free[node] - amount
+    def give(self, amounts: Mapping[NodeId, Resources]) -> None:
+        for id, amount in amounts.items():
+            if (free := self._of(id)) is not None:
+                self._free[id] = free + amount
+
+    def _of(self, id: NodeId) -> Resources | None:
+        if id not in self._free:
+            node = self._nodes.get(id)
+            ready = node is not None and node.state is NodeState.READY
+            self._free[id] = node.resources - total(self._used.get(id, ())) if node is not None and ready else None
+        return self._free[id]

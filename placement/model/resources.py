@@ -83,6 +83,10 @@ class Resources:
     @classmethod
     def of(cls, amounts: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> Resources:
         """Build from integer amounts (bytes, thousandths); zeros are dropped."""
+        if type(amounts) is dict:  # sorted and unique by itself: not looked at again, for this is called all the time
+            made = object.__new__(cls)
+            object.__setattr__(made, "entries", tuple(sorted([pair for pair in amounts.items() if pair[1]])))
+            return made
         pairs = amounts.items() if isinstance(amounts, Mapping) else amounts
         return cls(tuple(sorted((name, amount) for name, amount in pairs if amount)))
 
@@ -152,6 +156,8 @@ def format_amount(name: str, amount: int) -> str:
 def total(amounts: Iterable[Resources]) -> Resources:
     """Return the sum of many vectors; the same object many times is added once."""
     vectors = list(amounts)
+    if len(vectors) == 1:
+        return vectors[0]
     by_identity = {id(vector): vector for vector in vectors}
     out: dict[str, int] = {}
     for key, n in Counter(map(id, vectors)).items():
