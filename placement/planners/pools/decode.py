@@ -1,0 +1,325 @@
+"""From chosen columns to nodes: victims go, gangs are placed, what is idle is filled, who can stay stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, Resources, TenantId, Waiting
+from placement.planners.pools.accounts import Accounts
+from placement.planners.pools.facts import Facts
+from placement.planners.pools.options import Columns, Way
+from placement.planners.pools.rights import Gone, Got, Ledger, Verdict, judge
+from placement.planners.pools.room import Room
+from placement.planners.pools.victims import Victim
+from placement.planners.pools.view import Floats, Ints, Need, View
+from placement.throughput import scaled
+
+MOST_ROUNDS = 6
+"""How often victims that nobody may displace are put back before nobody is displaced at all."""
+
+
+@dataclass(slots=True)
+class Granted:
+    """A newcomer's nodes by bundle; ``column`` is the way that it started in."""
+
+    column: int
+    nodes: list[int]
+
+
+class Decoder:
+    """One plan in the making."""
+
+    def __init__(
+        self,
+        view: View,
+        facts: Sequence[Facts],
+        accounts: Accounts,
+        columns: Columns,
+        victims: Sequence[Victim],
+        order: Ints,
+    ) -> None:
+        """``order`` are the columns in the order in which idle room is offered to them."""
+        self.view, self.facts, self.accounts, self.columns, self.victims = view, facts, accounts, columns, victims
+        self.order = order
+        self.room, self.ledger = Room(view), Ledger(accounts)
+        self.granted: dict[int, Granted] = {}
+        self.kept: dict[int, int] = {}
+        """Bundles that each displaced victim keeps."""
+        self.n_lost = 0
+        self._failed: set[object] = set()
+        self._gangs = columns.gang.tolist()
+        self._profiles = columns.profile.tolist()
+
+    # -- the steps -----------------------------------------------------------------------------------------------
+
+    def run(self, chosen: Iterable[int], displaced: Iterable[int]) -> None:
+        """Carry out chosen columns and victims, then fill, then let stay whoever can."""
+        for victim in displaced:
+            self._displace(victim)
+        for column in self._hardest_first(chosen):
+            if self._gangs[column] not in self.granted and not self._start(column):
+                self.n_lost += 1
+        self.fill()
+        self._grow()
+        self._spare()
+
+    def settled(self) -> Verdict:
+        """Return for whom each victim yields, once nobody yields for nobody."""
+        for turn in range(MOST_ROUNDS):
+            verdict = judge(self.accounts.tree, self.accounts.use, self._got(), self._gone())
+            if not verdict.refused:
+                return verdict
+            everyone = turn == MOST_ROUNDS - 2
+            names = {gone.running.demand.id for gone in verdict.refused}
+            for victim in list(self.kept):
+                if everyone or self.victims[victim].running.demand.id in names:
+                    self._put_back(victim)
+            self.fill()
+            self._spare()
+        return judge(self.accounts.tree, self.accounts.use, self._got(), ())
+
+    def fill(self) -> None:
+        """Offer what is idle to all that wait, in order."""
+        self._failed.clear()
+        gangs = self._gangs
+        for column in self.order.tolist():
+            if gangs[column] not in self.granted:
+                self._start(column)
+
+    # -- newcomers -----------------------------------------------------------------------------------------------
+
+    def _hardest_first(self, chosen: Iterable[int]) -> list[int]:
+        """Order columns so that large blocks are placed first; any fit of sizes that divide one another is then exact."""
+        def hardness(column: int) -> tuple[int, int, int, int]:
+            fact, way = self.facts[self._gangs[column]], self.columns.ways[column]
+            largest = total = 0
+            for bundle, n, y in zip(way.form.kinds, way.counts, way.pools, strict=True):
+                units = self.view.units(self.view.pools[y], self.view.need(bundle.resources))
+                largest, total = max(largest, units), total + units * n
+            return (-total if fact.pack is not None else 0, -largest, -total, column)
+
+        return sorted(chosen, key=hardness)
+
+    def _start(self, column: int) -> bool:
+        g, way = self._gangs[column], self.columns.ways[column]
+        fact = self.facts[g]
+        likeness = (self._profiles[column], fact.spread)
+        if likeness in self._failed:
+            return False
+        wanted = [
+            (self.view.need(bundle.resources), n, y)
+            for bundle, n, y in zip(way.form.kinds, way.counts, way.pools, strict=True)
+            if n
+        ]
+        if any(self.room.hopeless(y, need) for need, _, y in wanted):
+            self._failed.add(likeness)
+            return False
+        amounts = _amounts(wanted, self.view)
+        if not self.ledger.allows(fact.demand.tenant, amounts):
+            return False
+        wish = fact.wish.key if fact.wish is not None else None
+        placed = self.room.place(wanted, fact.pack, fact.spread, wish)
+        if placed is None:
+            self._failed.add(likeness)
+            return False
+        self.ledger.book(fact.demand.tenant, amounts)
+        self.granted[g] = Granted(column, _by_rank(way, placed))
+        return True
+
+    def _revoke(self, g: int) -> None:
+        granted = self.granted.pop(g)
+        fact, way = self.facts[g], self.columns.ways[granted.column]
+        amounts: dict[str, int] = {}
+        for rank, node in enumerate(granted.nodes):
+            need = self.view.need(way.form.demand.bundles[rank].resources)
+            self.room.put(node, need, -1)
+            for name, amount in need.resources.items():
+                amounts[name] = amounts.get(name, 0) + amount
+        self.ledger.book(fact.demand.tenant, amounts, -1)
+
+    def _grow(self) -> None:
+        """Let elastic newcomers have one bundle after the other of what is left idle."""
+        for column in self.order.tolist():
+            g = self._gangs[column]
+            granted = self.granted.get(g)
+            if granted is None or granted.column != column:
+                continue
+            fact, way = self.facts[g], self.columns.ways[column]
+            demand, n = way.form.demand, len(granted.nodes)
+            if n == len(demand.bundles) or fact.spread is not None:
+                continue
+            while n < len(demand.bundles) and scaled(demand, n + 1) > scaled(demand, n):
+                bundle = demand.bundles[n]
+                need = self.view.need(bundle.resources)
+                if not self.ledger.allows(demand.tenant, dict(bundle.resources.items())):
+                    break
+                y = way.pools[way.form.kind_of(n)]
+                node = self._one_more(fact, y, need, granted.nodes[0])
+                if node < 0:
+                    break
+                self.ledger.book(demand.tenant, bundle.resources)
+                granted.nodes.append(node)
+                n += 1
+
+    def _one_more(self, fact: Facts, y: int, need: Need, beside: int) -> int:
+        if fact.pack is None:
+            if self.room.hopeless(y, need):
+                return -1
+            placed = self.room.place([(need, 1, y)], None, None)
+            return placed[0][0] if placed else -1
+        domain, _ = self.view.domains(fact.pack)
+        nodes = self.view.pools[y].nodes
+        for node in nodes[domain[nodes] == domain[beside]].tolist():
+            if self.room.fits(node, need):
+                self.room.put(node, need)
+                return int(node)
+        return -1
+
+    # -- victims -------------------------------------------------------------------------------------------------
+
+    def _bundles(self, victim: int, first: int = 0, last: int | None = None) -> list[Need]:
+        running = self.victims[victim].running
+        bundles = running.demand.bundles[: len(running.nodes)][first:last]
+        return [self.view.need(bundle.resources) for bundle in bundles]
+
+    def _displace(self, victim: int) -> None:
+        facts = self.victims[victim]
+        self.room.release(facts.node, self._bundles(victim))
+        self.ledger.book(facts.running.demand.tenant, facts.running.resources, -1)
+        self.kept[victim] = 0
+
+    def _fits_back(self, victim: int, first: int, last: int) -> bool:
+        """Put bundles of a victim back on its node if they fit there; nothing changes where they do not."""
+        node, needs = self.victims[victim].node, self._bundles(victim, first, last)
+        done: list[Need] = []
+        for need in needs:
+            if not self.room.fits(node, need):
+                for other in done:
+                    self.room.put(node, other, -1)
+                return False
+            self.room.put(node, need)
+            done.append(need)
+        return True
+
+    def _spare(self) -> None:
+        """Let victims stay that fit where they were, the most important first; elastic ones with what fits of them."""
+        got = {t for g in self.granted for t in self.accounts.tree.paths[self.facts[g].demand.tenant]}
+        ranked = sorted(
+            self.kept,
+            key=lambda v: (-self.victims[v].group[1], -self.victims[v].cost, self.victims[v].running.demand.id),
+        )
+        for victim in ranked:
+            running = self.victims[victim].running
+            n, had = len(running.nodes), self.kept[victim]
+            least = running.demand.min_bundles
+            for keep in [n, *range(n - 1, max(least, had + 1) - 1, -1)] if least < n else [n]:
+                if keep <= had or not self._allowed_back(victim, had, keep, got):
+                    continue
+                if self._fits_back(victim, had, keep):
+                    self._count_back(victim, had, keep)
+                    break
+
+    def _allowed_back(self, victim: int, first: int, last: int, got: set[TenantId]) -> bool:
+        """Return whether limits that the plan is held to still hold: those of tenants that get something."""
+        demand = self.victims[victim].running.demand
+        if not any(t in got for t in self.accounts.tree.paths[demand.tenant]):
+            return True
+        more: dict[str, int] = {}
+        for bundle in demand.bundles[first:last]:
+            for name, amount in bundle.resources.items():
+                more[name] = more.get(name, 0) + amount
+        return self.ledger.allows(demand.tenant, more)
+
+    def _count_back(self, victim: int, first: int, keep: int) -> None:
+        running = self.victims[victim].running
+        for bundle in running.demand.bundles[first:keep]:
+            self.ledger.book(running.demand.tenant, bundle.resources)
+        if keep == len(running.nodes):
+            del self.kept[victim]
+        else:
+            self.kept[victim] = keep
+
+    def _put_back(self, victim: int) -> None:
+        """Let a victim stay; newcomers on its node leave, the last in order first, until it fits."""
+        facts, had = self.victims[victim], self.kept[victim]
+        n = len(facts.running.nodes)
+        place = {self._gangs[c]: i for i, c in enumerate(reversed(self.order.tolist()))}
+        here = sorted(
+            (g for g, granted in self.granted.items() if facts.node in granted.nodes), key=lambda g: place.get(g, 0)
+        )
+        while not self._fits_back(victim, had, n):
+            self._revoke(here.pop(0))
+        self._count_back(victim, had, n)
+
+    # -- the plan ------------------------------------------------------------------------------------------------
+
+    def _got(self) -> list[Got]:
+        out = []
+        for g, granted in self.granted.items():
+            demand = self.columns.ways[granted.column].form.demand
+            n, least = len(granted.nodes), demand.min_bundles
+            amounts = demand.resources(n)
+            out.append(Got(demand, amounts, amounts if least == n else demand.resources(least), frozenset(granted.nodes)))
+        return out
+
+    def _gone(self) -> list[Gone]:
+        out = []
+        for victim, kept in self.kept.items():
+            facts = self.victims[victim]
+            running = facts.running
+            amounts = running.resources - running.demand.resources(kept) if kept else running.resources
+            out.append(Gone(running, amounts, frozenset((facts.node,))))
+        return out
+
+    def plan(self, problem: Problem, verdict: Verdict) -> Plan:
+        """Return grants in order of arrival, and what yields in the order of going."""
+        at = {DemandId(self.facts[g].demand.id): (g, granted) for g, granted in self.granted.items()}
+        ids = [node.id for node in problem.nodes]
+        grants, waiting = [], {}
+        for demand in problem.pending:
+            if demand.id in at:
+                granted = at[demand.id][1]
+                form = self.columns.ways[granted.column].form.number
+                grants.append(Grant(demand.id, tuple(ids[node] for node in granted.nodes), form))
+            else:
+                waiting[demand.id] = Waiting(Reason.CAPACITY, "waits for room")
+        kept = {self.victims[v].running.demand.id: n for v, n in self.kept.items()}
+        stops, resizes = [], []
+        for gone, cause, names in verdict.order:
+            running = gone.running
+            n = kept[running.demand.id]
+            if n:
+                resizes.append(Resize(running.demand.id, len(running.nodes), n, running.nodes[:n], cause, names))
+            else:
+                stops.append(Preemption(running.demand.id, cause, names))
+        return Plan(tuple(grants), tuple(stops), tuple(resizes), waiting)
+
+
+def _amounts(wanted: Sequence[tuple[Need, int, int]], view: View) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for need, n, _ in wanted:
+        for name, amount in need.resources.items():
+            out[name] = out.get(name, 0) + amount * n
+    return out
+
+
+def _by_rank(way: Way, placed: Sequence[Sequence[int]]) -> list[int]:
+    """Return the node of each bundle in rank order."""
+    if not way.form.which:
+        return list(placed[0])
+    lists: Iterator[Sequence[int]] = iter(placed)
+    queues = {kind: list(reversed(next(lists))) for kind, n in enumerate(way.counts) if n}
+    return [queues[kind].pop() for kind in way.form.which[: way.n_bundles]]
+
+
+def by_density(columns: Columns, sizes: Floats) -> Ints:
+    """Return columns in the order of worth per accelerator, the largest first; ties by column."""
+    density = columns.value / np.maximum(1e-9, sizes)
+    return np.lexsort((np.arange(len(density)), -columns.value, -density)).astype(np.int64)
+
+
+def resources_of(granted: Resources) -> dict[str, int]:
+    return dict(granted.items())

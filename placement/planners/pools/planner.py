@@ -1,0 +1,181 @@
+"""The planner for large clusters: one programme over pools of like nodes, proved near its bound, decoded to nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from placement.model import Plan, Problem, SolveStats
+from placement.planners.base import Budget
+from placement.planners.pools import accounts as tenants
+from placement.planners.pools import kernel
+from placement.planners.pools.accounts import Accounts
+from placement.planners.pools.decode import Decoder, by_density
+from placement.planners.pools.facts import Facts, Memory
+from placement.planners.pools.lp import Relaxed, relax
+from placement.planners.pools.options import Offers, pack_key, rows_of_blocks
+from placement.planners.pools.pricing import price
+from placement.planners.pools.programme import Programme
+from placement.planners.pools.victims import Clearing, Victim, Yard, victims_of
+from placement.planners.pools.view import Floats, Ints, View
+from placement.planners.tree import Tree
+from placement.value import Values, plan_terms
+from placement.weights import PRIORITY_BASE
+
+ROUNDS = 4
+"""How often columns for victims are priced before what is still missed is only counted in the bound."""
+CLOSE = 2e-4
+"""Part of the bound below which missed columns no longer matter."""
+GOOD_ENOUGH = 1e-3
+"""Relative gap at which no more time is spent."""
+MOST_IN_DOUBT = 1500
+"""Columns that the whole-number programme decides; the others keep the relaxation's answer."""
+
+
+@dataclass(slots=True)
+class Question:
+    """One problem in the terms of this package."""
+
+    problem: Problem
+    facts: list[Facts]
+    values: Values
+    view: View
+    accounts: Accounts
+    victims: list[Victim]
+
+
+class Pools:
+    """Largest total value by linear and whole-number programming over pools; who waits and who yields is one decision."""
+
+    name = "pools"
+
+    def __init__(self, base: float = PRIORITY_BASE) -> None:
+        self._memory, self._base = Memory(), base
+
+    def __call__(self, problem: Problem, budget: Budget) -> Plan:
+        asked = question(problem, self._memory, self._base)
+        programme = written(asked)
+        relaxed, missed = relaxed_with_victims(programme, budget)
+        best = decoded(asked, programme, relaxed, np.rint(relaxed.x - 0.5 + 1e-6).astype(np.int64))
+        status = "relaxed"
+        bound = relaxed.worth + missed - held(asked)
+        value = worth(asked, best)
+        if bound - value > GOOD_ENOUGH * max(1.0, bound):
+            answer = kernel.solve(
+                programme.sheet,
+                relaxed,
+                free_columns(programme, relaxed, MOST_IN_DOUBT),
+                min(0.3, budget.deterministic_s),
+                budget.wall_s,
+                GOOD_ENOUGH / 2 * max(1.0, bound),
+                budget.seed,
+                budget.workers,
+            )
+            status = answer.status
+            if answer.x is not None:
+                other = decoded(asked, programme, relaxed, answer.x)
+                if worth(asked, other) > value:
+                    best = other
+        terms = plan_terms(problem, best, self._base)
+        value = sum(amount for _, amount in terms)
+        bound = max(bound, value)
+        gap = (bound - value) / bound if bound > 0 else 0.0
+        done = "optimal" if gap <= 1e-6 else "feasible"
+        stats = SolveStats(self.name, done, value, bound, gap, 0.0, terms)
+        return replace(best, stats=stats) if status else best
+
+
+class ByValue:
+    """Greedy on the same view: whoever is worth most per accelerator first, nobody displaced."""
+
+    name = "by value"
+
+    def __init__(self, base: float = PRIORITY_BASE) -> None:
+        self._memory, self._base = Memory(), base
+
+    def __call__(self, problem: Problem, budget: Budget) -> Plan:
+        asked = question(problem, self._memory, self._base, displaces=False)
+        columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
+        order = by_density(columns, sizes(asked, columns))
+        decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, (), order)
+        decoder.run((), ())
+        plan = decoder.plan(problem, decoder.settled())
+        terms = plan_terms(problem, plan, self._base)
+        return replace(plan, stats=SolveStats(self.name, "greedy", sum(a for _, a in terms), terms=terms))
+
+
+def question(problem: Problem, memory: Memory, base: float, displaces: bool = True) -> Question:
+    """Look at a problem: what is asked, what is free, who might yield."""
+    facts, values = memory.recall(problem.pending), Values(problem, base)
+    view, accounts = View(problem, facts), tenants.accounts_of(problem, Tree(problem))
+    victims = victims_of(view, values, accounts.may_yield, accounts.resource) if displaces else []
+    return Question(problem, facts, values, view, accounts, victims)
+
+
+def written(asked: Question) -> Programme:
+    blocks = rows_of_blocks(asked.view, pack_key(asked.facts))
+    yard = Yard(asked.view, blocks, asked.victims)
+    return Programme(asked.view, asked.facts, asked.values, asked.accounts, yard, blocks)
+
+
+def relaxed_with_victims(programme: Programme, budget: Budget) -> tuple[Relaxed, float]:
+    """Solve the relaxation, adding columns for victims while they pay; return what columns not added might still add."""
+    relaxed = relax(programme.sheet, budget.wall_s)
+    for _ in range(ROUNDS):
+        priced = price(programme, relaxed)
+        if priced.missed <= CLOSE * max(1.0, relaxed.worth):
+            return relaxed, priced.missed
+        added = [programme.add(found) for found in priced.found]
+        if not any(added):
+            return relaxed, priced.missed
+        relaxed = relax(programme.sheet, budget.wall_s)
+    return relaxed, price(programme, relaxed).missed
+
+
+def held(asked: Question) -> float:
+    """Return what use within quotas is worth before the plan: the programme counts it in."""
+    out = 0.0
+    for tenant, facts in asked.values.entitled.items():
+        out += facts.worth * min(facts.quota, asked.accounts.use[tenant].get(facts.name, 0))
+    return out
+
+
+def free_columns(programme: Programme, relaxed: Relaxed, most: int) -> Ints:
+    """Return what the whole-number programme decides: all auxiliary columns, and choices and victims in doubt."""
+    first, n = programme.first_choice, len(programme.columns.gang)
+    choices = np.arange(first, programme.sheet.n_columns, dtype=np.int64)
+    in_doubt = kernel.in_doubt(relaxed, choices, most)
+    assert n <= len(choices), "every choice is a column"
+    return np.sort(np.concatenate([np.arange(first, dtype=np.int64), in_doubt]))
+
+
+def decoded(asked: Question, programme: Programme, relaxed: Relaxed, x: Ints) -> Plan:
+    """Carry out the columns that an answer has chosen, and fill up in the order of reduced worth."""
+    first, columns = programme.first_choice, programme.columns
+    reduced = relaxed.reduced[first : first + len(columns.gang)]
+    order = np.lexsort((np.arange(len(reduced)), -columns.value, -np.round(reduced, 6))).astype(np.int64)
+    decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, asked.victims, order)
+    chosen = np.flatnonzero(x[first : first + len(columns.gang)] > 0).tolist()
+    displaced: dict[int, None] = {}
+    for column, found in programme.patterns.items():
+        if x[column] > 0:
+            for part in found.patterns if isinstance(found, Clearing) else (found,):
+                displaced.update(dict.fromkeys(part.victims))
+    decoder.run(chosen, displaced)
+    verdict = decoder.settled()
+    return decoder.plan(asked.problem, verdict)
+
+
+def worth(asked: Question, plan: Plan) -> float:
+    return sum(amount for _, amount in plan_terms(asked.problem, plan, asked.values.base))
+
+
+def sizes(asked: Question, columns: object) -> Floats:
+    """Return the size of what each column takes, in accelerators."""
+    out = []
+    for way in columns.ways:  # type: ignore[attr-defined]  # set below
+        out.append(
+            sum(asked.values.size(b.resources) * n for b, n in zip(way.form.kinds, way.counts, strict=True))
+        )
+    return np.array(out, dtype=float)

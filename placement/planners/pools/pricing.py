@@ -1,0 +1,105 @@
+"""Which patterns of victims are worth a column at the prices of the relaxation, and what is missed without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from placement.planners.pools.lp import Relaxed
+from placement.planners.pools.programme import Programme
+from placement.planners.pools.victims import Clearing, Pattern
+from placement.planners.pools.view import Floats, Ints, blocks
+
+MOST_PER_NODE = 3
+"""How many patterns of one node may become columns in one round."""
+MOST_CLEARED = 16
+"""How many nodes of one domain may be cleared together."""
+LEAST_GAIN = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """Columns worth adding, and how much more any columns could add to the relaxation's worth."""
+
+    found: tuple[Pattern | Clearing, ...]
+    missed: float
+
+
+def price(programme: Programme, relaxed: Relaxed) -> Priced:
+    """Price all patterns of victims at once; the sum of the best reduced worths bounds what is missed."""
+    yard = programme.yard
+    if not len(yard.node):
+        return Priced((), 0.0)
+    rows = [programme.accounts.yields[group] for group in yard.groups]
+    best, mask = yard.cheapest(relaxed.price[rows])
+    profit = yard.profits(relaxed.price, best)
+    paid = np.array([relaxed.price[programme.node_row[i]] if i in programme.node_row else 0.0 for i in yard.node.tolist()])
+    gain = profit - paid[:, None]
+    most = np.maximum(0.0, gain.max(axis=1))
+    found: list[Pattern | Clearing] = []
+    for row in np.flatnonzero(most > LEAST_GAIN).tolist():
+        promising = np.argsort(-gain[row], kind="stable")[:MOST_PER_NODE]
+        for freed in promising.tolist():
+            if freed and gain[row, freed] > LEAST_GAIN:
+                found.append(yard.pattern(row, freed, int(mask[row, freed])))
+    missed = float(most.sum())
+    for clearing, worth in _clearings(programme, relaxed, best, mask):
+        if worth > LEAST_GAIN:
+            found.append(clearing)
+            missed += worth
+    return Priced(tuple(found), missed)
+
+
+def _clearings(
+    programme: Programme, relaxed: Relaxed, best: Floats, mask: Ints
+) -> Iterator[tuple[Clearing, float]]:
+    """Return for each domain the best number of cheapest nodes to clear together, with its reduced worth."""
+    yard, view, rows = programme.yard, programme.view, programme.blocks
+    if rows.key is None:
+        return
+    domain = view.domains(rows.key)[0][yard.node]
+    for y, pool in enumerate(view.pools):
+        first, levels, above = rows.first[y], rows.levels[y], rows.above[y]
+        if not above or not levels:
+            continue
+        prices = relaxed.price[first + levels - 1 : first + levels + above]
+        if max(prices[k] - prices[0] * 2**k for k in range(above + 1)) <= LEAST_GAIN:
+            continue
+        here = np.flatnonzero((yard.pool == y) & (domain >= 0))
+        freed = (yard.free[here] // pool.top + 1) * pool.top - yard.free[here]
+        able = freed <= yard.most
+        here, freed = here[able], freed[able]
+        below = relaxed.price[first : first + levels - 1] @ blocks(yard.free[here], pool.top)[:-1]
+        cost = best[here, freed] + below
+        order = np.lexsort((here, cost, domain[here]))
+        counts = np.arange(int(max(programme.free_nodes.values(), default=0)) + MOST_CLEARED + 1)
+        worth = prices @ blocks(counts, 1 << above)
+        for d in np.unique(domain[here]).tolist():
+            mine = order[domain[here][order] == d][:MOST_CLEARED]
+            mine = mine[np.isfinite(cost[mine])]
+            if not len(mine):
+                continue
+            n_free = programme.free_nodes.get((y, d), 0)
+            gains = worth[n_free + 1 : n_free + len(mine) + 1] - worth[n_free] - np.cumsum(cost[mine])
+            j = int(np.argmax(gains)) + 1
+            paid = relaxed.price[programme.domain_row[y, d]] if (y, d) in programme.domain_row else 0.0
+            if gains[j - 1] - paid > LEAST_GAIN:
+                parts = tuple(
+                    yard.pattern(int(here[k]), int(freed[k]), int(mask[here[k], freed[k]])) for k in mine[:j].tolist()
+                )
+                yield _clearing(programme, (y, d), parts, n_free), float(gains[j - 1] - paid)
+
+
+def _clearing(programme: Programme, domain: tuple[int, int], parts: tuple[Pattern, ...], n_free: int) -> Clearing:
+    y = domain[0]
+    rows = programme.blocks
+    whole = rows.first[y] + rows.levels[y] - 1
+    change = blocks(np.array([n_free, n_free + len(parts)]), 1 << rows.above[y])
+    delta = {whole + k: float(change[k, 1] - change[k, 0]) for k in range(len(change)) if change[k, 1] != change[k, 0]}
+    for part in parts:
+        for row, amount in part.delta:
+            if row != whole:
+                delta[row] = delta.get(row, 0.0) + amount
+    return Clearing(domain, parts, tuple(sorted(delta.items())))
