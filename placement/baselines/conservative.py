@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from placement.baselines.easy import YEAR_S, Order
-from placement.baselines.layout import Floor, Taken
 from placement.baselines.turn import Turn, biggest, by_priority, remaining_s
 from placement.model import Demand, Plan, Problem
+from placement.planners.arrays.layout import Floor, Taken
 from placement.planners.base import Budget
 
 MOST_RESERVED = 100

@@ -10,7 +10,6 @@ than its victim's before; candidates: other queues first, lowest priority, newes
 
 from __future__ import annotations
 
-from placement.baselines.layout import Taken
 from placement.baselines.ranked import make_room
 from placement.baselines.turn import Turn, by_priority
 from placement.model import (
@@ -26,6 +25,7 @@ from placement.model import (
     Within,
     total,
 )
+from placement.planners.arrays.layout import Taken
 from placement.planners.base import Budget
 from placement.planners.tree import Tree, Vector, add
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from placement.baselines.layout import Floor
 from placement.baselines.turn import Turn, biggest, by_priority, remaining_s
 from placement.model import Demand, Plan, Problem
+from placement.planners.arrays.layout import Floor
 from placement.planners.base import Budget
 
 YEAR_S = 365 * 24 * 3600.0

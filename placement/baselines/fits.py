@@ -13,10 +13,10 @@ import zlib
 
 import numpy as np
 
-from placement.baselines.choosing import Chooser, Tightest
-from placement.baselines.layout import Ask, Bools, Floats, Floor
 from placement.baselines.turn import Turn, by_arrival
 from placement.model import Demand, Plan, Problem
+from placement.planners.arrays.choosing import Chooser, Tightest
+from placement.planners.arrays.layout import Ask, Bools, Floats, Floor
 from placement.planners.base import Budget
 
 
@@ -39,7 +39,7 @@ class DotProduct(Fits):
     name = "dot-product"
 
     def chooser(self, turn: Turn, demand: Demand, budget: Budget) -> Chooser:
-        return _Product()
+        return SmallestProduct()
 
 
 class RandomFit(Fits):
@@ -49,7 +49,7 @@ class RandomFit(Fits):
         return _Chance(np.random.default_rng([budget.seed, zlib.crc32(demand.id.encode())]))
 
 
-class _Product(Tightest):
+class SmallestProduct(Tightest):
     refills = False
 
     def rank(self, floor: Floor, ask: Ask, able: Bools) -> Floats:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from placement.baselines.layout import GPU
 from placement.baselines.ranked import run_in_order
 from placement.baselines.turn import Turn
 from placement.model import MILLI, Demand, Plan, Problem, Running
+from placement.planners.arrays.layout import GPU
 from placement.planners.base import Budget
 
 THRESHOLDS = (3_250.0, 7_200.0, 18_000.0)

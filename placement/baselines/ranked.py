@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from placement.baselines.layout import Floor, Taken
 from placement.baselines.turn import Turn, biggest
 from placement.model import Cause, Demand, Running
+from placement.planners.arrays.layout import Floor, Taken
 
 Rank = tuple[float, ...]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from placement.baselines.choosing import Tightest
-from placement.baselines.layout import Ask, Bools, Floats, Floor
 from placement.baselines.turn import Turn, by_arrival
 from placement.model import Plan, Problem
+from placement.planners.arrays.choosing import Tightest
+from placement.planners.arrays.layout import Ask, Bools, Floats, Floor
 from placement.planners.base import Budget
 
 

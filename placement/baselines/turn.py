@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from placement.baselines.choosing import Chooser, place
-from placement.baselines.layout import Floor, Layout, Taken, ids, opening
 from placement.model import (
     Bundle,
     Cause,
@@ -21,6 +19,8 @@ from placement.model import (
     Topology,
     Waiting,
 )
+from placement.planners.arrays.choosing import Chooser, place
+from placement.planners.arrays.layout import Floor, Layout, Taken, ids, opening
 
 Shape = tuple[tuple[Bundle, ...], int, tuple[Topology, ...]]
 

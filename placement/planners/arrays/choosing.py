@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from placement.baselines.layout import Ask, Bools, Floats, Floor, Group, Ints, Taken
 from placement.model import ACCELERATOR_KEY, Demand, Topology
+from placement.planners.arrays.layout import Ask, Bools, Floats, Floor, Group, Ints, Taken
 
 
 class Chooser(Protocol):

@@ -5,6 +5,9 @@ References
 Weng et al., Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent, USENIX ATC
 2023, section 4: a node's fragmentation is the expectation, over the tasks of the mix, of the free GPU parts that a
 task cannot use: all of them where it does not fit the node, else those GPUs that have less free than it needs of one.
+
+``stranded`` is ours: the measure above sees no loss of CPUs until the next task does not fit any more; this one counts
+the GPUs for which a node has not the other resources left that the mix needs with them.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from placement.baselines.layout import GPU, Ask, Bools, Floats, Floor, Ints, Layout
 from placement.model import MILLI, Bundle, Problem
+from placement.planners.arrays.layout import GPU, Ask, Bools, Floats, Floor, Ints, Layout
 
 MOST_KINDS = 100
 """Only the most frequent kinds of bundle are counted."""
@@ -24,9 +27,17 @@ class Mix:
     """The expected bundles with their frequencies; M kinds that fit some node."""
 
     def __init__(self, layout: Layout, expected: Iterable[tuple[Bundle, float]]) -> None:
-        kinds = [(layout.ask(bundle), weight) for bundle, weight in expected if bundle.resources.get(GPU)]
+        kinds = [(layout.ask(bundle), weight) for bundle, weight in expected]
         asks: list[tuple[Ask, float]] = [(ask, weight) for ask, weight in kinds if ask is not None]
-        asks = sorted(asks, key=lambda kind: -kind[1])[:MOST_KINDS]
+        gpus = sum(ask.gpu * weight for ask, weight in asks)
+        asked = sum((ask.amounts * weight for ask, weight in asks), start=np.zeros(len(layout.names)))
+        self.per_gpu: list[tuple[int, float]] = [
+            (column, float(asked[column] / gpus))
+            for column, name in enumerate(layout.names)
+            if name != GPU and gpus > 0 and asked[column] > 0
+        ]
+        """Of each other resource that the mix asks for: its column, and what comes with a thousandth of a GPU."""
+        asks = sorted((kind for kind in asks if kind[0].gpu), key=lambda kind: -kind[1])[:MOST_KINDS]
         self._set(layout, [ask for ask, _ in asks], [weight for _, weight in asks])
 
     def _set(self, layout: Layout, asks: Sequence[Ask], weights: Sequence[float]) -> None:
@@ -40,6 +51,15 @@ class Mix:
         self.others = [i for i, name in enumerate(layout.names) if name != GPU]
         amounts = np.array([ask.amounts for ask in asks], np.int64).reshape(len(asks), len(layout.names))
         self.amounts: Ints = amounts[:, self.others]
+
+    def stranded(self, free: Ints, devices: Ints) -> Floats:
+        """Return the thousandths of GPU that lack the mix's mean of some other resource, for free_CR and devices_CG."""
+        total = devices.sum(axis=1).astype(np.float64)
+        able = total.copy()
+        for column, per_gpu in self.per_gpu:
+            able = np.minimum(able, np.maximum(free[:, column], 0) / per_gpu)
+        lacking: Floats = total - able
+        return lacking
 
     def unusable(self, nodes: Ints, free: Ints, devices: Ints) -> Floats:
         """Return the thousandths of GPU that the mix could not use, for nodes_C with free_CR and devices_CG."""
