@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from aios.asked import AdviceView, WhatIfView
 from aios.connection import RETRY_S, Connection
 from aios.documents import Document, read_file, render
 from aios.errors import AiosError, InvalidSpec, MissingPackage, NotFinished, NotFound
@@ -26,6 +27,7 @@ from aios.views import (
     NodeView,
     PackageView,
     PlanView,
+    RulesView,
     StatusView,
     Submission,
     TenantList,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     import httpx
 
 POLL_S = 20.0
+_RULES = ("policy", "reservation")
 _T = TypeVar("_T")
 
 
@@ -179,15 +182,48 @@ class Client:
         body = {"documents": [document.value for document in documents]}
         return self._asked(DryRunView, documents, "POST", "/plan", body)
 
+    def what_if(self, changes: Iterable[str]) -> WhatIfView:
+        """Return the plan as it is and with changes such as ``add 4 h100``, side by side; nothing is changed.
+
+        What ``submit FILE`` names is read here.
+        """
+        texts = list(changes)
+        words = [text.split() for text in texts]
+        files = [" ".join(rest) for verb, *rest in filter(None, words) if verb == "submit" and rest]
+        read = {name: with_packages(documents_of(name))[0] for name in files}
+        sent = {name: [document.value for document in documents] for name, documents in read.items()}
+        every = [document for documents in read.values() for document in documents]
+        body = {"changes": texts, "documents": sent}
+        return self._asked(WhatIfView, every, "POST", "/plan/what-if", body)
+
+    def capacity(self, catalogue: str | Path | None = None, budget: float | None = None) -> AdviceView:
+        """Return which nodes to add at least cost so that waiting work starts, and which could go.
+
+        Parameters
+        ----------
+        catalogue : path, optional
+            Node types: a YAML list of ``{name, resources, labels, cost, most}``, or a Ray cluster's own file. By
+            default nodes like those of the cluster.
+        budget : float, optional
+            The most that all new nodes may cost together.
+        """
+        body: dict[str, Any] = {} if budget is None else {"budget": budget}
+        if catalogue is not None:
+            body |= {"catalogue": text_of(catalogue), "file": str(catalogue)}
+        return self._asked(AdviceView, [], "POST", "/plan/capacity", body)
+
     def apply(self, source: Source, *, rerun: bool = False) -> Submission:
-        """Apply documents of any kind: everything is checked before the first is done, tenants come first."""
+        """Apply documents of any kind: all is checked before the first is done; tenants come first, then rules."""
         documents = documents_of(source)
         tenants = [document for document in documents if document.value.get("kind") == "tenant"]
-        others = [document for document in documents if document.value.get("kind") != "tenant"]
-        if tenants and others:
+        rules = [document for document in documents if document.value.get("kind") in _RULES]
+        others = [document for document in documents if document.value.get("kind") not in ("tenant", *_RULES)]
+        if sum(map(bool, (tenants, rules, others))) > 1:
             self.dry_run(_Documents(documents))
         if tenants:
             self.apply_tenants(_Documents(tenants))
+        if rules:
+            self.apply_rules(_Documents(rules))
         if not others:
             return Submission()
         return self.submit(_Documents(others), rerun=rerun)
@@ -197,6 +233,20 @@ class Client:
         documents = documents_of(source)
         body = {"documents": [document.value for document in documents]}
         return self._asked(TenantList, documents, "PUT", "/tenants", body).tenants
+
+    def rules(self) -> RulesView:
+        """Return the policy in force and the reservations."""
+        return from_json(RulesView, self._wire.get("/rules"))
+
+    def apply_rules(self, source: Source) -> RulesView:
+        """Replace the policy, make or change reservations; other reservations stay."""
+        documents = documents_of(source)
+        body = {"documents": [document.value for document in documents]}
+        return self._asked(RulesView, documents, "PUT", "/rules", body)
+
+    def unreserve(self, name: str) -> RulesView:
+        """Give a reservation up."""
+        return from_json(RulesView, self._wire.send("DELETE", f"/reservations/{_checked(name)}"))
 
     def stop(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
         """Stop a workload, or all stages of a pipeline."""
@@ -319,6 +369,16 @@ def documents_of(source: Source) -> list[Document]:
     if isinstance(source, Iterable):
         return [document for one in source for document in documents_of(cast(Source, one))]
     raise InvalidSpec(f"cannot submit a {type(source).__name__}", hint="give a file, a dict, a Pipeline or a list")
+
+
+def text_of(path: str | Path) -> str:
+    """Return a file's text; raises InvalidSpec."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidSpec(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise InvalidSpec(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def with_packages(documents: Iterable[Document]) -> tuple[list[Document], list[Package]]:

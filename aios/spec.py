@@ -1,4 +1,4 @@
-"""What users write: workloads, pipelines, tenants, the cluster's rules, validated at the door (pydantic stays on this side of it).
+"""What users write: workloads, tenants and the cluster's rules, validated at the door (pydantic stays outside).
 
 Field names are Ray's wherever Ray has one.
 """

@@ -14,10 +14,12 @@ from aios.complaints import Loc, did_you_mean, problems_of
 from aios.engines import Engine, engines
 from aios.errors import InvalidSpec, Problem, UnknownTenant
 from aios.kernel.ports import NewWork
-from aios.spec import PipelineSpec, TenantSpec, WorkloadSpec
+from aios.spec import PipelineSpec, PolicySpec, ReservationSpec, TenantSpec, WorkloadSpec
 from aios.tenants import DEFAULT, tenant_of
 from placement.model import Tenant
 
+RULES: Mapping[str, type[PolicySpec] | type[ReservationSpec]] = {"policy": PolicySpec, "reservation": ReservationSpec}
+"""What governs the cluster beside its tenants, by kind."""
 _FROM_PIPELINE = ("tenant", "priority")
 
 
@@ -38,6 +40,8 @@ class Compiled:
     places: tuple[Loc, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     tenant_places: tuple[Loc, ...] = ()
+    rules: tuple[PolicySpec | ReservationSpec, ...] = ()
+    rule_places: tuple[Loc, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,12 @@ def compile_documents(
     problems: list[Problem] = []
     drafts: list[_Draft] = []
     tenants: list[tuple[Loc, Tenant]] = []
+    rules: list[tuple[Loc, PolicySpec | ReservationSpec]] = []
     for i, document in enumerate(documents):
-        _read(document, (i,), kinds, drafts, tenants, problems)
+        if isinstance(document, dict) and isinstance(kind := document.get("kind"), str) and kind in RULES:
+            _read_rule(document, (i,), rules, problems)
+        else:
+            _read(document, (i,), kinds, drafts, tenants, problems)
     _raise(problems)
     problems += _same_names(drafts)
     problems += _tenants_unknown(drafts, {*known.tenants, *(tenant.id for _, tenant in tenants)})
@@ -92,6 +100,8 @@ def compile_documents(
         places=tuple(draft.at for draft in drafts),
         tenants=tuple(tenant for _, tenant in tenants),
         tenant_places=tuple(at for at, _ in tenants),
+        rules=tuple(rule for _, rule in rules),
+        rule_places=tuple(at for at, _ in rules),
     )
 
 
@@ -112,7 +122,7 @@ def _read(
     tenants: list[tuple[Loc, Tenant]],
     problems: list[Problem],
 ) -> None:
-    known_kinds = (*sorted(kinds), "pipeline", "tenant")
+    known_kinds = (*sorted(kinds), "pipeline", "tenant", *RULES)
     if not isinstance(document, dict):
         problems.append(Problem(at, "a document must be a mapping", "write `kind:` and the keys of that kind"))
     elif not isinstance(document.get("kind"), str):
@@ -139,6 +149,19 @@ def _read_tenant(document: dict[str, Any], at: Loc, tenants: list[tuple[Loc, Ten
         problems.extend(problems_of(error, TenantSpec, at))
     except ValueError as error:
         problems.append(Problem(at, str(error)))
+
+
+def _read_rule(
+    document: dict[str, Any],
+    at: Loc,
+    rules: list[tuple[Loc, PolicySpec | ReservationSpec]],
+    problems: list[Problem],
+) -> None:
+    spec_type = RULES[document["kind"]]
+    try:
+        rules.append((at, spec_type.model_validate(document)))
+    except ValidationError as error:
+        problems.extend(problems_of(error, spec_type, at))
 
 
 def _read_workload(

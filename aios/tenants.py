@@ -33,7 +33,7 @@ def tenant_of(spec: TenantSpec) -> Tenant:
         borrow_limit=_limits(spec.borrow_limit),
         lend_limit=_limits(spec.lend_limit),
         limit=_limits(spec.limit),
-        preemption=None if spec.preemption is None else _policy(spec.preemption),
+        preemption=None if spec.preemption is None else preemption_of(spec.preemption),
     )
 
 
@@ -90,5 +90,6 @@ def _limits(amounts: Mapping[str, object] | None) -> tuple[tuple[str, int], ...]
     return tuple(sorted((name, parse_amount(name, value)) for name, value in amounts.items()))
 
 
-def _policy(spec: PreemptionSpec) -> PreemptionPolicy:
+def preemption_of(spec: PreemptionSpec) -> PreemptionPolicy:
+    """Return who may displace whom."""
     return PreemptionPolicy(Within(spec.within), Reclaim(spec.reclaim), Borrow(spec.borrow))

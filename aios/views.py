@@ -112,6 +112,27 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationView:
+    """Nodes that are kept for some tenants, or for nobody, for a time."""
+
+    name: str
+    nodes: tuple[str, ...] = ()
+    starts_s: float = 0.0
+    ends_s: float = 0.0
+    tenants: tuple[str, ...] = ()
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RulesView:
+    """What governs the cluster beside its tenants: the policy in force and the reservations."""
+
+    policy: dict[str, Any] = field(default_factory=dict)
+    reservations: tuple[ReservationView, ...] = ()
+    schemaVersion: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class WaitView:
     """The answer of one long poll; ``seen`` goes into the next one."""
 
@@ -223,6 +244,7 @@ class PlanView:
     shares: tuple[ShareView, ...] = ()
     running: dict[str, tuple[str, ...]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    yields: dict[str, str] = field(default_factory=dict)
     schemaVersion: int = SCHEMA_VERSION
 
 

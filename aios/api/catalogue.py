@@ -15,14 +15,15 @@ from starlette.responses import Response
 from aios.api import intake
 from aios.api.answers import DOCUMENTS, answer, shows, takes
 from aios.api.body import JsonBody
-from aios.api.overview import tenant_views
+from aios.api.overview import rules_view, tenant_views
 from aios.api.present import answers, artefact_view, published_view
 from aios.api.service import Service
 from aios.api.workloads import documents_of
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.events import Artefact
+from aios.kernel.ports import Unreserve
 from aios.kernel.state import State
-from aios.views import ArtefactList, ArtefactView, PackageView, TenantList
+from aios.views import ArtefactList, ArtefactView, PackageView, RulesView, TenantList
 
 _SHA = re.compile(r"[0-9a-f]{64}")
 _PIECE = 2**20
@@ -44,6 +45,26 @@ def routes(service: Service) -> APIRouter:
         documents, _ = documents_of(body)
         names = set(intake.apply_tenants(service, documents))
         return answer(TenantList(tuple(v for v in tenant_views(service.state()) if v.name in names)))
+
+    @router.get("/rules", tags=["rules"], **shows(RulesView))
+    def rules() -> Response:
+        """The policy in force and the reservations."""
+        return answer(rules_view(service.state(), service.now_s()))
+
+    rule = {"documents": [{"kind": "policy", "migration": True, "ageing": "1h"}]}
+
+    @router.put("/rules", tags=["rules"], **shows(RulesView, openapi_extra=takes(DOCUMENTS, rule)))
+    def apply_rules(body: JsonBody) -> Response:
+        """Replace the policy, make or change reservations; other reservations stay."""
+        documents, _ = documents_of(body)
+        intake.apply_rules(service, documents)
+        return answer(rules_view(service.state(), service.now_s()))
+
+    @router.delete("/reservations/{name}", tags=["rules"], **shows(RulesView))
+    def unreserve(name: str) -> Response:
+        """Give a reservation up."""
+        intake.accepted(service.submit(Unreserve(name)))
+        return answer(rules_view(service.state(), service.now_s()))
 
     @router.get("/datasets", tags=["catalogue"], **shows(ArtefactList))
     def datasets() -> Response:

@@ -59,6 +59,13 @@ def dry_run(service: Service, documents: Sequence[Any]) -> DryRunView:
     return DryRunView(verdicts, tuple(tenant.id for tenant in compiled.tenants), _plan_view(state, plan))
 
 
+def would_wait(service: Service, documents: Sequence[Any]) -> tuple[tuple[Demand, ...], tuple[Tenant, ...]]:
+    """Return the demands that wait at once if the documents are submitted, and all tenants; nothing is submitted."""
+    compiled = _compile(service, documents)
+    demands = tuple(_demand(work, service.now_s()) for work in compiled.works if not work.needs)
+    return demands, tuple(_tenants(service.state(), compiled).values())
+
+
 def apply_tenants(service: Service, documents: Sequence[Any], by: str = "") -> tuple[str, ...]:
     """Add or change tenants; returns their names."""
     compiled = _compile(service, documents)
@@ -93,7 +100,7 @@ def _rules(service: Service, compiled: Compiled, by: str = "") -> list[ApplyPoli
             raise InvalidSpec(error.message, hint=error.hint, problems=problems) from None
     if len(policies) > 1:
         raise InvalidSpec("two documents of kind policy", hint="the cluster has one: keep one of them")
-    known = with_default(state.tenants)
+    known = _tenants(state, compiled)
     for one in reservations:
         unknown = [tenant for tenant in one.tenants if tenant not in known]
         if unknown:

@@ -9,10 +9,11 @@ from typing import Any
 import aios
 from aios.api.present import artefacts_of, demand_text, message_of, names_of, next_of, ran_s, split_error, with_names
 from aios.kernel.events import PlanAdopted, WorkloadId
-from aios.kernel.queue import added, placed, unmet
+from aios.kernel.queue import added, placed, policy_in_force, unmet
 from aios.kernel.state import Attempt, State, Status, Workload, waited_s
+from aios.rules import policy_text
 from aios.tenants import amounts_text, with_default
-from aios.views import ExplainView, NodeView, PlanView, ShareView, StatusView, TenantView
+from aios.views import ExplainView, NodeView, PlanView, ReservationView, RulesView, ShareView, StatusView, TenantView
 from placement.model import NodeId, NodeState, Resources, total
 
 _MOST_NODES = 10
@@ -64,6 +65,25 @@ def node_views(state: State) -> tuple[NodeView, ...]:
     return tuple(sorted(views, key=lambda view: view.name))
 
 
+def rules_view(state: State, now_s: float) -> RulesView:
+    """Return the policy in force and the reservations, the next first."""
+    reservations = sorted(state.reservations.values(), key=lambda one: (one.starts_s, one.id))
+    return RulesView(
+        policy_text(policy_in_force(state)),
+        tuple(
+            ReservationView(
+                one.id,
+                names_of(state, one.nodes),
+                one.starts_s,
+                one.ends_s,
+                one.tenants,
+                one.starts_s <= now_s < one.ends_s,
+            )
+            for one in reservations
+        ),
+    )
+
+
 def tenant_views(state: State) -> tuple[TenantView, ...]:
     shares = {name: (entitled, used) for name, entitled, used in (state.plan.shares if state.plan else ())}
     live = [state.workloads[id] for id in state.live]
@@ -97,8 +117,9 @@ def plan_view(state: State) -> PlanView:
     live = [state.workloads[id] for id in state.live]
     running = {str(w.id): names_of(state, a.nodes) for w in live if (a := w.current) is not None}
     waiting = {str(w.id): message_of(state, w, 0.0) for w in live if w.current is None}
+    yields = {str(w.id): _yielding(state, w, a) for w in live if (a := w.current) is not None and a.preempt_cause}
     if plan is None:
-        return PlanView(running=running, waiting=waiting)
+        return PlanView(running=running, waiting=waiting, yields=yields)
     return PlanView(
         plan_id=plan.plan_id,
         at_s=plan.at_s,
@@ -114,7 +135,16 @@ def plan_view(state: State) -> PlanView:
         shares=tuple(ShareView(*share) for share in plan.shares),
         running=running,
         waiting=waiting,
+        yields=yields,
     )
+
+
+def _yielding(state: State, workload: Workload, attempt: Attempt) -> str:
+    """Return why running work makes room, for whom, and where it goes on if it is moved or resized."""
+    whom = f" for {', '.join(attempt.preempted_for)}" if attempt.preempted_for else ""
+    kept = state.waits.get(workload.id)
+    after = f", goes on on {_places(state, kept.nodes)}" if kept is not None and kept.nodes else ""
+    return f"{attempt.preempt_cause}{whom}{after}"
 
 
 def explain_view(state: State, workload: Workload, now_s: float) -> ExplainView:

@@ -29,6 +29,8 @@ _DAILY = {
 }
 _NOUNS = {
     "tenant": ("nouns", "Teams: list, apply."),
+    "policy": ("nouns", "The rules of the cluster: show, apply."),
+    "reservation": ("nouns", "Nodes kept for a time: list, apply, delete."),
     "node": ("nouns", "Nodes of the cluster: list."),
     "data": ("nouns", "Dataset versions: list."),
     "model": ("nouns", "Model versions: list."),

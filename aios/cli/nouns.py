@@ -1,9 +1,10 @@
-"""Commands about things: tenant, node, data, model, endpoint, event, version."""
+"""Commands about things: tenant, policy, reservation, node, data, model, endpoint, event, version."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from aios.cli.options import Options, common
 from aios.cli.output import listed, next_is, note, show, table
 
 if TYPE_CHECKING:
-    from aios.views import ArtefactView, TenantView
+    from aios.views import ArtefactView, RulesView, TenantView
 
 
 @click.group("tenant")
@@ -44,6 +45,100 @@ def tenant_apply(options: Options, files: tuple[str, ...]) -> None:
 
 
 tenants_command = tenant_list
+
+
+@click.group("policy")
+def policy_command() -> None:
+    """The rules of the cluster: objective, fairness, preemption, ageing, migration."""
+
+
+@policy_command.command("show")
+@common
+@click.pass_obj
+def policy_show(options: Options) -> None:
+    """The policy in force."""
+    with options.client() as client:
+        view = client.rules()
+    _show_policy(options, view)
+
+
+@policy_command.command("apply")
+@click.option("-f", "--file", "files", multiple=True, required=True, help="A file of kind: policy.")
+@common
+@click.pass_obj
+def policy_apply(options: Options, files: tuple[str, ...]) -> None:
+    """Replace the policy; the next plan follows it."""
+    with options.client() as client:
+        view = client.apply_rules(list(files))
+    _show_policy(options, view)
+    next_is("aios plan")
+
+
+@click.group("reservation")
+def reservation_command() -> None:
+    """Nodes that are kept for some tenants, or for nobody (maintenance), for a time."""
+
+
+@reservation_command.command("list")
+@common
+@click.pass_obj
+def reservation_list(options: Options) -> None:
+    """Reservations, the next first."""
+    with options.client() as client:
+        view = client.rules()
+    _show_reservations(options, view)
+
+
+@reservation_command.command("apply")
+@click.option("-f", "--file", "files", multiple=True, required=True, help="A file of kind: reservation.")
+@common
+@click.pass_obj
+def reservation_apply(options: Options, files: tuple[str, ...]) -> None:
+    """Make or change reservations; others stay."""
+    with options.client() as client:
+        view = client.apply_rules(list(files))
+    _show_reservations(options, view)
+    next_is("aios reservation list")
+
+
+@reservation_command.command("delete")
+@click.argument("name")
+@common
+@click.pass_obj
+def reservation_delete(options: Options, name: str) -> None:
+    """Give a reservation up."""
+    with options.client() as client:
+        view = client.unreserve(name)
+    _show_reservations(options, view)
+
+
+def _show_policy(options: Options, view: RulesView) -> None:
+    rows = [[key, _written(value)] for key, value in view.policy.items()]
+    show(options, {"schemaVersion": view.schemaVersion, **view.policy}, table(options, ["RULE", "VALUE"], rows))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == [] else str(value)
+
+
+def _show_reservations(options: Options, view: RulesView) -> None:
+    rows = [
+        [v.name, "active" if v.active else "to come", _moment(v.starts_s), _moment(v.ends_s), v.nodes,
+         v.tenants or "nobody (maintenance)"]
+        for v in view.reservations
+    ]  # fmt: skip
+    head = ["RESERVATION", "STATE", "FROM", "TO", "NODES", "FOR"]
+    show(options, listed("reservations", view.reservations), table(options, head, rows) if rows else "")
+    if not rows:
+        note("none")
+
+
+def _moment(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 @click.group("node")

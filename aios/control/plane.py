@@ -21,7 +21,7 @@ from aios.kernel.actions import Action
 from aios.kernel.events import Event
 from aios.kernel.ports import Executor, Log, Observed, Reply, Request
 from aios.kernel.state import State
-from placement.model import Plan, Policy, Problem
+from placement.model import Plan, Problem
 from placement.planners.base import Budget
 
 REPLY_S = 20.0
@@ -114,7 +114,7 @@ class Plane:
             ) from None
 
     def problem(self) -> Problem:
-        return queue.problem(self.state(), self.now_s(), self.executor.last, Policy())
+        return queue.problem(self.state(), self.now_s(), self.executor.last)
 
     def plan_now(self, problem: Problem) -> Plan:
         return self.planner(problem, WHAT_IF)

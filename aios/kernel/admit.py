@@ -6,10 +6,33 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aios.kernel.events import StopRequested, Submitted, TenantsApplied, Work, WorkloadId
+from aios.kernel.events import (
+    PolicyApplied,
+    ReservationEnded,
+    ReservationsApplied,
+    StopRequested,
+    Submitted,
+    TenantsApplied,
+    Work,
+    WorkloadId,
+)
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, split
-from aios.kernel.ports import Accepted, Answer, ApplyTenants, Asked, NewWork, Refused, Reply, StopWork, Submit
+from aios.kernel.ports import (
+    Accepted,
+    Answer,
+    ApplyPolicy,
+    ApplyTenants,
+    Asked,
+    NewWork,
+    Refused,
+    Reply,
+    Request,
+    Reserve,
+    StopWork,
+    Submit,
+    Unreserve,
+)
 from aios.kernel.queue import ancestors
 from aios.kernel.state import State
 from placement.model import ROOT, Demand, DemandId, TenantId
@@ -20,7 +43,7 @@ def admit(fold: Fold, now_s: float, asked: Sequence[Asked]) -> tuple[Answer, ...
     return tuple(Answer(one.id, _reply(fold, now_s, one.request)) for one in asked)
 
 
-def _reply(fold: Fold, now_s: float, request: Submit | StopWork | ApplyTenants) -> Reply:
+def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
     match request:
         case Submit():
             return _submit(fold, now_s, request)
@@ -28,6 +51,15 @@ def _reply(fold: Fold, now_s: float, request: Submit | StopWork | ApplyTenants) 
             return _stop(fold, now_s, request)
         case ApplyTenants():
             return _apply_tenants(fold, now_s, request)
+        case ApplyPolicy():
+            if fold.state.policy == request.policy:
+                return Accepted(existing=True)
+            fold.record(PolicyApplied(now_s, request.policy, request.by))
+            return Accepted()
+        case Reserve():
+            return _reserve(fold, now_s, request)
+        case Unreserve():
+            return _unreserve(fold, now_s, request)
 
 
 def _submit(fold: Fold, now_s: float, submit: Submit) -> Reply:
@@ -229,3 +261,23 @@ def _apply_tenants(fold: Fold, now_s: float, apply: ApplyTenants) -> Reply:
     if changed:
         fold.record(TenantsApplied(now_s, changed))
     return Accepted(tuple(tenant.id for tenant in apply.tenants), existing=not changed)
+
+
+def _reserve(fold: Fold, now_s: float, reserve: Reserve) -> Reply:
+    for one in reserve.reservations:
+        unknown = [tenant for tenant in one.tenants if tenant not in fold.state.tenants]
+        if unknown:
+            known = ", ".join(sorted(fold.state.tenants)) or "none yet"
+            return Refused("unknown_tenant", f"reservation {one.id}: no tenant {unknown[0]!r}", f"known: {known}")
+    changed = tuple(one for one in reserve.reservations if fold.state.reservations.get(one.id) != one)
+    if changed:
+        fold.record(ReservationsApplied(now_s, changed, reserve.by))
+    return Accepted(tuple(one.id for one in reserve.reservations), existing=not changed)
+
+
+def _unreserve(fold: Fold, now_s: float, unreserve: Unreserve) -> Reply:
+    if unreserve.reservation not in fold.state.reservations:
+        known = ", ".join(sorted(fold.state.reservations)) or "none"
+        return Refused("not_found", f"there is no reservation {unreserve.reservation!r}", f"there is: {known}")
+    fold.record(ReservationEnded(now_s, unreserve.reservation, unreserve.by))
+    return Accepted((unreserve.reservation,))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
-from placement.model import Demand, Node, NodeId, Tenant
+from placement.model import Demand, Node, NodeId, Policy, Reservation, Tenant
 
 WorkloadId = NewType("WorkloadId", str)
 
@@ -91,6 +91,33 @@ class EpochStarted:
 class TenantsApplied:
     at_s: float
     tenants: tuple[Tenant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyApplied:
+    """The rules of the cluster from here on."""
+
+    at_s: float
+    policy: Policy
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationsApplied:
+    """Reservations that were made or changed; those with other names stay."""
+
+    at_s: float
+    reservations: tuple[Reservation, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationEnded:
+    """A reservation was given up, or its time is over."""
+
+    at_s: float
+    reservation: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +301,9 @@ class Finished:
 Event = (
     EpochStarted
     | TenantsApplied
+    | PolicyApplied
+    | ReservationsApplied
+    | ReservationEnded
     | Submitted
     | StopRequested
     | NodeChanged
@@ -294,6 +324,9 @@ Event = (
 EVENTS: tuple[type, ...] = (
     EpochStarted,
     TenantsApplied,
+    PolicyApplied,
+    ReservationsApplied,
+    ReservationEnded,
     Submitted,
     StopRequested,
     NodeChanged,

@@ -20,9 +20,12 @@ from aios.kernel.events import (
     Outcome,
     PlacementDiffered,
     PlanAdopted,
+    PolicyApplied,
     PreemptionOrdered,
     Published,
     Requeued,
+    ReservationEnded,
+    ReservationsApplied,
     StopRequested,
     Submitted,
     TenantsApplied,
@@ -93,6 +96,16 @@ def _apply(event: Event, state: State) -> State:
             for tenant in event.tenants:
                 tenants = tenants.set(tenant.id, tenant)
             return replace(state, tenants=tenants)
+        case PolicyApplied():
+            return replace(state, policy=event.policy)
+        case ReservationsApplied():
+            reservations = state.reservations
+            for one in event.reservations:
+                reservations = reservations.set(one.id, one)
+            return replace(state, reservations=reservations)
+        case ReservationEnded():
+            known = event.reservation in state.reservations
+            return replace(state, reservations=state.reservations.delete(event.reservation)) if known else state
         case Submitted():
             return _submitted(event, state)
         case NodeChanged():

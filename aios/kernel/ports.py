@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aios.kernel.actions import Action
 from aios.kernel.events import Artefact, Event, Outcome, WorkloadId
-from placement.model import Demand, Node, NodeId, Resources, Tenant
+from placement.model import Demand, Node, NodeId, Policy, Reservation, Resources, Tenant
 
 
 class Phase(Enum):
@@ -123,7 +123,31 @@ class ApplyTenants:
     by: str = ""
 
 
-Request = Submit | StopWork | ApplyTenants
+@dataclass(frozen=True, slots=True)
+class ApplyPolicy:
+    """Replace the rules of the cluster."""
+
+    policy: Policy
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Make or change these reservations; others stay."""
+
+    reservations: tuple[Reservation, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreserve:
+    """Give a reservation up."""
+
+    reservation: str
+    by: str = ""
+
+
+Request = Submit | StopWork | ApplyTenants | ApplyPolicy | Reserve | Unreserve
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aios.kernel.events import Finished, PreemptionOrdered, Waits
+from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, Waits
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
@@ -17,6 +17,9 @@ PATIENCE_S = 60.0
 
 def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     """Settle all that waits as far as is known, and grant what was kept."""
+    for name in sorted(fold.state.reservations):
+        if fold.state.reservations[name].ends_s <= now_s:
+            fold.record(ReservationEnded(now_s, name, "its time is over"))
     for id in fold.state.live:  # what is needed stands before what needs it
         workload = fold.state.workloads[id]
         if workload.current is None:

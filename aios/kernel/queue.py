@@ -195,6 +195,8 @@ def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
 
 def placed(demand: Demand, nodes: tuple[NodeId, ...]) -> dict[NodeId, Resources]:
     """Return what a demand takes of each node: bundle i on ``nodes[i]``."""
+    if len(nodes) == 1:
+        return {nodes[0]: demand.bundles[0].resources}
     by_node: dict[NodeId, list[Resources]] = {}
     for bundle, node in zip(demand.bundles, nodes, strict=False):
         by_node.setdefault(node, []).append(bundle.resources)
@@ -260,6 +262,8 @@ def as_left(workload: Workload, demand: Demand) -> Demand:
 
 def _as_placed(demand: Demand, nodes: tuple[NodeId, ...], *, preemptible: bool) -> Demand:
     """Return what runs as the planner may treat it: with the size it has, and whole or not at all."""
+    if len(nodes) == demand.min_bundles == len(demand.bundles) and preemptible == demand.preemptible:
+        return demand
     return replace(demand, bundles=demand.bundles[: len(nodes)], min_bundles=len(nodes), preemptible=preemptible)
 
 

@@ -8,7 +8,7 @@ from enum import Enum
 from immutables import Map
 
 from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, Waits, Work, WorkloadId
-from placement.model import Demand, Node, NodeId, Tenant, TenantId
+from placement.model import Demand, Node, NodeId, Policy, Reservation, Tenant, TenantId
 
 
 class Status(Enum):
@@ -138,6 +138,8 @@ class State:
     node_names: Map[NodeId, str] = field(default_factory=Map)
     versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
     plan: PlanAdopted | None = None
+    policy: Policy | None = None  # None: nobody has applied one
+    reservations: Map[str, Reservation] = field(default_factory=Map)
     waits: Map[WorkloadId, Waits] = field(default_factory=Map)
 
 

@@ -86,5 +86,6 @@ def _wake_s(state: State, now_s: float, asks: Ask | None) -> float | None:
         grows_s = resizes_s(workload, attempt) if attempt is not None else None
         if attempt is not None and grows_s is not None and len(attempt.nodes) < len(workload.held(attempt).bundles):
             due.append(grows_s)
+    due.extend(moment for one in state.reservations.values() for moment in (one.starts_s, one.ends_s))
     due.extend(state.waits[id].at_s + PATIENCE_S for id in state.waits if kept(state, id))
     return min((due_s for due_s in due if now_s < due_s < float("inf")), default=None)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aios.errors import UnreadableEvent
 from aios.kernel.events import EVENTS, Event, Finished, NodeChanged, PlanAdopted, WorkloadId
 from aios.store.codec import coder, decode, dumps, encode, loads
-from placement.model import Bundle, Demand, Node, NodeId, Resources, Tenant, Topology
+from placement.model import Bundle, Demand, Node, NodeId, Resources, Shape, Tenant, Topology
 
 SAMPLES = Path(__file__).parents[1] / "contract" / "logs"
 
@@ -37,6 +37,12 @@ def of_type(cls: type, **given_fields: st.SearchStrategy[Any]) -> st.SearchStrat
 
 
 @st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    bundles = tuple(draw(st.lists(of_type(Bundle), min_size=1, max_size=3)))
+    return Shape(bundles, draw(st.integers(1, len(bundles))), draw(st.floats(0.01, 10)))
+
+
+@st.composite
 def demands(draw: st.DrawFn) -> Demand:
     bundles = tuple(draw(st.lists(of_type(Bundle), min_size=1, max_size=3)))
     n = st.integers(1, len(bundles))
@@ -52,6 +58,7 @@ st.register_type_strategy(
     ),
 )
 st.register_type_strategy(Tenant, of_type(Tenant, weight=st.floats(0.001, 1000)))
+st.register_type_strategy(Shape, shapes())
 st.register_type_strategy(Demand, demands())
 events: st.SearchStrategy[Event] = st.sampled_from(EVENTS).flatmap(of_type)
 
