@@ -13,7 +13,7 @@ from aios.api.fits import check_fits
 from aios.api.present import demand_text, names_of, with_names, workload_view
 from aios.api.problems import error_of
 from aios.api.service import Service
-from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected
+from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected, Unsatisfiable
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Accepted, ApplyPolicy, ApplyTenants, NewWork, Refused, Reply, Reserve, Submit
 from aios.kernel.state import State
@@ -148,11 +148,19 @@ def _check_cluster(service: Service, compiled: Compiled) -> None:
     fits: set[object] = set()
     for work, at in zip(compiled.works, compiled.places, strict=True):
         demand = replace(_demand(work, 0.0), id=DemandId(work.name))
-        shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topologies)
+        shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topologies, demand.alternatives)
         if shape in fits:
             continue
         fits.add(shape)
-        check_fits(demand, nodes, state.node_names, tenants, service.plan_now, at)
+        refused: list[Unsatisfiable] = []
+        for form in range(1 + len(demand.alternatives)):
+            try:
+                check_fits(demand.form(form), nodes, state.node_names, tenants, service.plan_now, at)
+                break
+            except Unsatisfiable as error:
+                refused.append(error)
+        else:
+            raise refused[0]
 
 
 def _check_packages(service: Service, compiled: Compiled) -> None:

@@ -14,9 +14,10 @@ from aios.api import intake
 from aios.api.answers import DOCUMENTS, EXAMPLE, answer, shows, takes
 from aios.api.body import JsonBody, only_keys
 from aios.api.find import find, find_one
-from aios.api.overview import explain_view, plan_view
+from aios.api.overview import plan_view
 from aios.api.present import answers, fingerprint, workload_view
 from aios.api.service import Service
+from aios.api.why import explanations
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.ports import StopWork
 from aios.kernel.state import State, Status, Workload
@@ -73,8 +74,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/workloads/{ref}/explain", **shows(ExplainList))
     def explain(ref: str) -> Response:
         """Why a workload waits, or why it runs there, and what to do next."""
-        state, now_s = service.state(), service.now_s()
-        return answer(ExplainList(tuple(explain_view(state, w, now_s) for w in find(state, ref))))
+        return answer(ExplainList(explanations(service, find(service.state(), ref))))
 
     @router.get("/workloads/{ref}/wait", **shows(WaitView))
     async def wait(ref: str, until: Until = "over", seen: str = "", timeout_s: PollSeconds = 20.0) -> Response:

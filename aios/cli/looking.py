@@ -191,11 +191,40 @@ def wait_command(options: Options, refs: tuple[str, ...], until: str, timeout: f
 
 
 @click.command("plan")
+@click.option(
+    "--what-if", "changes", multiple=True, metavar="CHANGE", help="Side by side: 'add 4 h100', 'drain a-3', ..."
+)
+@click.option("--capacity", "catalogue", is_flag=False, flag_value="", default=None, metavar="[CATALOGUE]",
+              help="Nodes to add and nodes that could go; node types from a YAML file.")  # fmt: skip
+@click.option("--budget", type=click.FloatRange(0), default=None, help="With --capacity: the most that all may cost.")
 @common
 @click.pass_obj
-def plan_command(options: Options) -> None:
-    """The plan in force: its terms, bound and gap, each tenant's share, who runs and who waits."""
+def plan_command(options: Options, changes: tuple[str, ...], catalogue: str | None, budget: float | None) -> None:
+    """The plan in force: its terms, bound and gap, each tenant's share, who runs, yields and waits.
+
+    --what-if shows what would change, and may be given several times: add [N] TYPE|NODE, remove NODE, drain NODE,
+    weight TENANT=NUMBER, quota TENANT RESOURCE=AMOUNT, priority ID=NUMBER, submit FILE, stop ID, without-preemption.
+    Nothing is changed in the cluster.
+    """
+    if catalogue is not None and changes:
+        raise click.UsageError("--what-if and --capacity are two questions: ask one at a time")
+    if budget is not None and catalogue is None:
+        raise click.UsageError("--budget belongs to --capacity")
     with options.client() as client:
+        if changes:
+            from aios.cli.asking import what_if_text
+
+            found = client.what_if(changes)
+            show(options, found, what_if_text(options, found))
+            next_is("aios plan")
+            return
+        if catalogue is not None:
+            from aios.cli.asking import advice_text
+
+            advice = client.capacity(catalogue or None, budget)
+            show(options, advice, advice_text(options, advice))
+            next_is("aios node list")
+            return
         plan = client.plan()
     show(options, plan, clean(_plan_text(options, plan)))
     waiting = next(iter(plan.waiting), None)
@@ -219,10 +248,12 @@ def _plan_text(options: Options, plan: PlanView) -> str:
         parts.append(table(options, ["TENANT", "ENTITLED", "USED"], rows))
     if plan.running:
         parts.append(table(options, ["RUNS", "NODES"], [[id, nodes] for id, nodes in plan.running.items()]))
+    if plan.yields:
+        parts.append(table(options, ["YIELDS", "WHY"], [[id, why] for id, why in plan.yields.items()]))
     if plan.waiting:
         parts.append(table(options, ["WAITS", "WHY"], [[id, why] for id, why in plan.waiting.items()]))
     parts += [f"no longer valid when adopted: {what}" for what in plan.refused]
-    parts += [f"gave no answer: {what}" for what in plan.fallbacks]
+    parts += [f"not {what}" for what in plan.fallbacks]
     return "\n\n".join(parts)
 
 
