@@ -18,8 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from aios.errors import InvalidSpec
 from aios.kernel.events import Artefact
-from aios.spec import WorkloadSpec
-from placement.model import Bundle, Demand, DemandId, Resources, TenantId, Topology
+from aios.spec import AlternativeSpec, WorkloadSpec
+from placement.model import Bundle, Demand, DemandId, Resources, Shape, TenantId, Topology
 
 GROUP = "aios.engines"
 EXTRA = "AIOS_EXTRA_ENGINES"
@@ -189,6 +189,7 @@ def gang(spec: WorkloadSpec, n_bundles: int | None = None, min_bundles: int | No
     bundle = Bundle(spec.resources_of_one(), spec.selector_of_one())
     if not bundle.resources:
         raise InvalidSpec(f"{spec.name}: asks for nothing", hint="give num_cpus, num_gpus, memory or resources")
+    others = ((other, spec.alternative(other)) for other in spec.alternatives)
     return Demand(
         id=DemandId(spec.name),
         tenant=TenantId(spec.tenant),
@@ -198,7 +199,20 @@ def gang(spec: WorkloadSpec, n_bundles: int | None = None, min_bundles: int | No
         topologies=_topologies(spec),
         runtime_s=spec.estimate,
         preemptible=spec.preemptible,
+        speed=tuple(sorted(spec.speed.items())),
+        deadline_s=spec.deadline,
+        profile=spec.profile,
+        scaling=tuple(sorted(workers.scaling.items())) if workers is not None else (),
+        alternatives=tuple(_shape(other, instead, n, least) for other, instead in others),
     )
+
+
+def _shape(other: AlternativeSpec, instead: WorkloadSpec, n: int, least: int | None) -> Shape:
+    """Return an alternative's bundles; it has as many as the first form unless it says its own workers."""
+    if other.workers is not None:
+        n, least = other.workers.num_workers, other.workers.min_workers
+    bundle = Bundle(instead.resources_of_one(), instead.selector_of_one())
+    return Shape((bundle,) * n, n if least is None else least, other.throughput)
 
 
 def _topologies(spec: WorkloadSpec) -> tuple[Topology, ...]:

@@ -68,6 +68,10 @@ LabelSelector = Annotated[dict[str, str], AfterValidator(_selector)]
 Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
 
+Factor = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+"""A throughput, relative to another."""
+
+
 class Strict(BaseModel):
     """Base of all that users write: unknown keys are errors."""
 
@@ -86,11 +90,33 @@ class WorkersSpec(Strict):
     resources_per_worker: Amounts = Field(default_factory=_one_cpu)
     label_selector: LabelSelector = Field(default_factory=dict)
     placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    scaling: dict[Annotated[int, Field(ge=1, le=10_000)], Factor] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _range(self) -> WorkersSpec:
         if self.min_workers is not None and self.min_workers > self.num_workers:
             raise ValueError(f"min_workers is {self.min_workers}, above num_workers {self.num_workers}")
+        above = [n for n in self.scaling if n > self.num_workers]
+        if above:
+            raise ValueError(f"scaling names {above[0]} workers, above num_workers {self.num_workers}")
+        return self
+
+
+class AlternativeSpec(Strict):
+    """Another form in which a workload may run, where its first one cannot start.
+
+    ``throughput`` is relative to the first form. What is left out is as in the first form.
+    """
+
+    workers: WorkersSpec | None = None
+    accelerator_type: str | None = None
+    label_selector: LabelSelector | None = None
+    throughput: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _other(self) -> AlternativeSpec:
+        if self.workers is None and self.accelerator_type is None and self.label_selector is None:
+            raise ValueError("says nothing else than the first form: give workers, accelerator_type or label_selector")
         return self
 
 
@@ -148,6 +174,10 @@ class WorkloadSpec(Strict):
     label_selector: LabelSelector = Field(default_factory=dict)
     workers: WorkersSpec | None = None
     topology: TopologyLevels = ()
+    alternatives: Annotated[tuple[AlternativeSpec, ...], Field(max_length=8)] = ()
+    speed: dict[str, Factor] = Field(default_factory=dict)
+    deadline: Seconds | None = None
+    profile: str = Field(default="", max_length=63)
 
     preemptible: bool = True
     max_retries: Annotated[int, Field(ge=0, le=100, strict=True)] = 0
@@ -186,6 +216,11 @@ class WorkloadSpec(Strict):
         if self.accelerator_type is not None:
             wanted[ACCELERATOR_KEY] = self.accelerator_type
         return Selector.parse(wanted)
+
+    def alternative(self, other: AlternativeSpec) -> WorkloadSpec:
+        """Return what this would ask for in another form."""
+        given = {name: getattr(other, name) for name in ("workers", "accelerator_type", "label_selector")}
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 class StageSpec(BaseModel):

@@ -19,6 +19,10 @@ _SHORT = 16
 
 def demand_text(demand: Demand) -> str:
     """Return what a gang asks for in one line: ``2 x (1 CPU, 1 GPU) on zone=a``."""
+    return "; or ".join(_form_text(demand.form(n)) for n in range(1 + len(demand.alternatives)))
+
+
+def _form_text(demand: Demand) -> str:
     parts = []
     for bundle, n in Counter(demand.bundles).items():
         where = f" on {bundle.selector}" if bundle.selector.requirements else ""

@@ -210,8 +210,14 @@ def _new_id(state: State, name: str, nth: int) -> WorkloadId:
 def _with_id(work: NewWork, ids: dict[str, WorkloadId], now_s: float) -> Work:
     id = ids[work.name]
     runtime_s = work.demand.runtime_s if work.demand.runtime_s is not None else work.estimate_s
+    deadline_s = None if work.demand.deadline_s is None else now_s + work.demand.deadline_s
     demand: Demand = replace(
-        work.demand, id=DemandId(id), tenant=TenantId(work.tenant), submitted_s=now_s, runtime_s=runtime_s
+        work.demand,
+        id=DemandId(id),
+        tenant=TenantId(work.tenant),
+        submitted_s=now_s,
+        runtime_s=runtime_s,
+        deadline_s=deadline_s,
     )
     return Work(
         id=id,

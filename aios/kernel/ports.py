@@ -88,7 +88,10 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class NewWork:
-    """A workload before it has an id; ``needs`` are names within the same submission."""
+    """A workload before it has an id; ``needs`` are names within the same submission.
+
+    A deadline in its demand counts from the submission.
+    """
 
     name: str
     kind: str
