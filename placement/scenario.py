@@ -25,6 +25,7 @@ from placement.model import (
     Within,
 )
 from placement.reading import ScenarioError, Value, read, suggestion
+from placement.shares import POLICIES
 from placement.situation import WHOLE_CLUSTER
 from placement.workloads import read_pending, read_running
 
@@ -32,7 +33,7 @@ __all__ = ["Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
 
 MOST_NODES = 200_000
 _LEAST_WEIGHT = 1e-6
-_FAIRNESS = ("drf",)
+_FAIRNESS = tuple(policy.name for policy in POLICIES)
 
 _TOP = ("name", "now_s", "policy", "nodes", "tenants", "running", "pending", "expect")
 _POLICY = ("fairness", "preemption", "backfill", "migration")

@@ -1,16 +1,20 @@
-"""Fairness policies: the one list of them, and what they and law 6 say of each tenant."""
+"""Fairness policies: the one list of them, and what they say of each tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from placement.model import Problem, TenantId
-from placement.shares.drf import WeightedDrf
+from placement.shares.deficit import fairness_weights
+from placement.shares.drf import DrfWithUsage, WeightedDrf, decayed
+from placement.shares.effective import EffectiveThroughput
+from placement.shares.finish import FinishTime
 from placement.shares.policy import FairnessPolicy
 
-POLICIES: tuple[FairnessPolicy, ...] = (WeightedDrf(),)
+POLICIES: tuple[FairnessPolicy, ...] = (WeightedDrf(), DrfWithUsage(), FinishTime(), EffectiveThroughput())
+"""Every policy, the default first."""
 
-__all__ = ["POLICIES", "FairnessPolicy", "entitlements"]
+__all__ = ["POLICIES", "FairnessPolicy", "decayed", "entitlements", "fairness_weights"]
 
 
 def entitlements(problem: Problem) -> Mapping[TenantId, float]:

@@ -1,37 +1,26 @@
-"""Weighted dominant-resource fairness over the tenant tree, by progressive filling.
+"""Weighted dominant-resource fairness over the tenant tree, and the same with what was used before.
 
 Every tenant first gets what of its demand its quota covers; what remains is filled at speeds equal to the tenants'
-weights until a resource runs out, level by level down the tree.
+weights, level by level down the tree (``placement.shares.maxmin``).
 
 References
 ----------
-Ghodsi et al., Dominant Resource Fairness, NSDI 2011; Bhattacharya et al., Hierarchical Scheduling for Diverse
-Datacenter Workloads, SoCC 2013, doi:10.1145/2523616.2523637.
+Ghodsi et al., Dominant Resource Fairness, NSDI 2011. For past use: Slurm, Multifactor Priority Plugin, "fair-share
+factor" (2 to the power of minus use over share), and its half-life decay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from placement.model import ROOT, NodeState, Problem, Resources, Tenant, TenantId, total
+from placement.model import ROOT, Problem, TenantId
+from placement.shares.maxmin import FairLp
+from placement.shares.tree import TenantTree
 
-Amounts = dict[str, float]
-
-
-@dataclass(slots=True)
-class _Asker:
-    """A subtree that fills: what it asks for, the fraction that its quota covers, and its weight."""
-
-    tenant: TenantId
-    asks: Amounts
-    floor: float
-    most: float
-    weight: float
-    got: float = 0.0
-
-    def dominant(self, capacity: Mapping[str, float]) -> float:
-        return max((a / capacity[n] for n, a in self.asks.items() if capacity.get(n, 0) > 0), default=0.0)
+MOST_OWED = 2.0
+"""Who has used nothing rises so many times as fast as by its weight; who used twice its part, so many times slower."""
+LEAST = 1 / 16
+"""Past use slows nobody down further than to this part of its weight."""
 
 
 class WeightedDrf:
@@ -40,91 +29,48 @@ class WeightedDrf:
     name = "drf"
 
     def __call__(self, problem: Problem) -> Mapping[TenantId, float]:
-        ready = [node.resources for node in problem.nodes if node.state is not NodeState.DOWN]
-        free = total(ready) - total(problem.foreign.values())
-        capacity = {name: float(amount) for name, amount in free.items() if amount > 0}
-        shares: dict[TenantId, float] = {}
-        _divide(_Tenants(problem), ROOT, capacity, capacity, shares)
-        return shares
+        return FairLp(TenantTree(problem), {t.id: t.weight for t in problem.tenants}).solve()
 
 
-class _Tenants:
-    """The tree, with what each subtree asks for and is guaranteed."""
+class DrfWithUsage:
+    """As ``drf``, and what is owed is paid back: who had less than its part of past use rises faster, others slower.
 
-    def __init__(self, problem: Problem) -> None:
-        self.by_id: dict[TenantId, Tenant] = {t.id: t for t in problem.tenants}
-        self.children: dict[TenantId, list[TenantId]] = {}
-        for tenant in problem.tenants:
-            parent = tenant.parent if tenant.parent in self.by_id and tenant.parent is not None else ROOT
-            self.children.setdefault(parent, []).append(tenant.id)
-        self.own: dict[TenantId, Resources] = {t: Resources() for t in self.by_id}
-        for running in problem.running:
-            self.own[running.demand.tenant] += running.resources
-        for demand in problem.pending:
-            self.own[demand.tenant] += demand.resources()
+    A tenant's part of past use, among its siblings, is compared with its part of their weights.
+    """
 
-    def asks(self, tenant: TenantId) -> Resources:
-        return total([self.own[tenant], *(self.asks(child) for child in self.children.get(tenant, ()))])
+    name = "drf-usage"
 
-    def quota(self, tenant: TenantId) -> Resources:
-        own = self.by_id[tenant].quota
-        return total(self.quota(child) for child in self.children.get(tenant, ())) if own is None else own
+    def __call__(self, problem: Problem) -> Mapping[TenantId, float]:
+        tree = TenantTree(problem)
+        return FairLp(tree, weights_after_use(tree)).solve()
 
 
-def _divide(
-    tenants: _Tenants, parent: TenantId, room: Amounts, capacity: Amounts, shares: dict[TenantId, float]
-) -> None:
-    """Divide ``room`` among the children of ``parent`` (and what it asks for itself), then go down."""
-    children = tenants.children.get(parent, [])
-    askers = [_asker(tenants, child, capacity) for child in children]
-    if parent != ROOT and children and tenants.own[parent]:
-        askers.append(_Asker(ROOT, _amounts(tenants.own[parent]), 0.0, 1.0, tenants.by_id[parent].weight))
-    _fill(askers, room, capacity)
-    for asker in askers:
-        if asker.tenant != ROOT:
-            shares[asker.tenant] = asker.got * asker.dominant(capacity)
-            below = {name: amount * asker.got for name, amount in asker.asks.items()}
-            if tenants.children.get(asker.tenant):
-                _divide(tenants, asker.tenant, below, capacity, shares)
+def weights_after_use(tree: TenantTree) -> dict[TenantId, float]:
+    """Return each tenant's weight times 2 to the power of 1 minus its part of past use over its part of weights."""
+    used = {tenant: _past_share(tree, tenant) for tenant in tree.by_id}
+    out: dict[TenantId, float] = {}
+    for parent in (ROOT, *tree.by_id):
+        members = tree.children.get(parent, [])
+        all_used, all_weights = sum(used[m] for m in members), sum(tree.by_id[m].weight for m in members)
+        for member in members:
+            weight = tree.by_id[member].weight
+            ratio = used[member] / all_used / (weight / all_weights) if all_used > 0 else 1.0
+            out[member] = weight * max(LEAST, MOST_OWED ** (1.0 - ratio))
+    return out
 
 
-def _amounts(resources: Resources) -> Amounts:
-    return {name: float(amount) for name, amount in resources.items()}
+def _past_share(tree: TenantTree, tenant: TenantId) -> float:
+    """Return the dominant past use of a subtree, in seconds of the whole cluster."""
+    past: dict[str, float] = {}
+    for member in tree.below(tenant):
+        for name, amount in tree.by_id[member].usage:
+            past[name] = past.get(name, 0.0) + amount
+    return max((amount / tree.capacity[name] for name, amount in past.items() if name in tree.capacity), default=0.0)
 
 
-def _asker(tenants: _Tenants, tenant: TenantId, capacity: Amounts) -> _Asker:
-    asks, quota, facts = tenants.asks(tenant), tenants.quota(tenant), tenants.by_id[tenant]
-    covered = [quota.get(name) / amount for name, amount in asks.items() if quota.get(name)]
-    bounds = [amount / asks.get(name) for name, amount in facts.limit or () if asks.get(name)]
-    bounds += [
-        (quota.get(name) + amount) / asks.get(name) for name, amount in facts.borrow_limit or () if asks.get(name)
-    ]
-    bounds += [0.0 for name in asks if name not in capacity]
-    most = min([1.0, *bounds])
-    return _Asker(tenant, _amounts(asks), min([most, *covered]) if covered else 0.0, most, facts.weight)
-
-
-def _fill(askers: Sequence[_Asker], room: Amounts, capacity: Amounts) -> None:
-    """Raise everyone's fraction: first to what quotas cover, then by weight until nothing more fits."""
-    left = dict(room)
-    _raise([(a, a.floor, a.floor) for a in askers if a.floor > 0], left)
-    rising = [a for a in askers if a.asks and a.dominant(capacity) > 0]
-    _raise([(a, a.weight / a.dominant(capacity), a.most) for a in rising], left)
-
-
-def _raise(rising: Sequence[tuple[_Asker, float, float]], left: Amounts) -> None:
-    """Raise (asker, speed, most) together; each stops at its most or when a resource it asks for runs out."""
-    active = [entry for entry in rising if entry[0].got < entry[2] - 1e-12]
-    while active:
-        rate: Amounts = {}
-        for asker, speed, _ in active:
-            for name, amount in asker.asks.items():
-                rate[name] = rate.get(name, 0.0) + speed * amount
-        step = min((most - asker.got) / speed for asker, speed, most in active)
-        step = min([step, *(max(0.0, left.get(name, 0.0)) / r for name, r in rate.items() if r > 0)])
-        for asker, speed, _ in active:
-            asker.got += speed * step
-        for name, r in rate.items():
-            left[name] = left.get(name, 0.0) - r * step
-        dry = {name for name in rate if left.get(name, 0.0) <= 1e-9 * max(1.0, rate[name])}
-        active = [e for e in active if e[0].got < e[2] - 1e-12 and not dry & {n for n, a in e[0].asks.items() if a > 0}]
+def decayed(usage: Mapping[str, float], seconds: float, half_life_s: float) -> dict[str, float]:
+    """Return past use after so many seconds in which nothing was used: half of it after each half-life."""
+    if half_life_s <= 0:
+        raise ValueError(f"a half-life is a positive number of seconds, not {half_life_s}")
+    factor = 0.5 ** (max(0.0, seconds) / half_life_s)
+    return {name: amount * factor for name, amount in usage.items()}
