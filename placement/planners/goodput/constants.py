@@ -39,8 +39,15 @@ MOST_JOBS = 600
 """Jobs in one programme; the least worth of those that wait are left out. All who could start are among them unless the
 cluster holds more than that, and the programme stays at some ten milliseconds."""
 
-MOST_DIVES = 16
-"""Programmes solved for one round; what is still fractional then is rounded by size."""
+KERNEL = 20
+"""Options that the programme over fractions left out and that are looked at again when it is made whole; 40 gave the
+same rounds within chance."""
+
+MOST_BRANCHES = 5
+"""Nodes of the solver's search tree for a round; 50 took half as long again and gave the same within chance."""
+
+GAP = 0.005
+"""Relative distance from the bound at which a round is good enough: the next one comes soon."""
 
 WHOLE = 1e-6
 """How near to 0 or 1 a fraction counts as whole: the solver's own tolerance."""

@@ -23,7 +23,8 @@ Unlike time fractions that hold for the whole future (Gavel), short work goes fi
 where it loses least: a batch keeps its makespan and most of the mean completion time of shortest-remaining-first. What
 a job did not get in one round is in the next one's L_j, so that no account of rounds received is kept.
 
-Rounding dives: what the programme gives whole is fixed, else the largest fraction, and the programme solved again.
+The programme is solved over fractions first. What is above 0 then, and the ``KERNEL`` options with the best reduced
+cost, are solved again over whole x (y stays fluid); the fractions' value bounds what any round is worth.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from dataclasses import dataclass
 from ortools.linear_solver import pywraplp
 
 from placement.model import TenantId
-from placement.planners.goodput.constants import FLOOR_PRICE, LATE_PRICE, MOST_DIVES, SLACK, WHOLE
+from placement.planners.goodput.constants import FLOOR_PRICE, GAP, KERNEL, LATE_PRICE, MOST_BRANCHES, SLACK, WHOLE
 from placement.planners.goodput.options import Job, Option, Row, dominant
 from placement.planners.goodput.worth import Worth
 
 Choice = dict[int, int]
 """Job's index to its option's."""
+
+Key = tuple[int, int]
+"""A job's index and its option's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Who works now and in which option; ``bound`` is the programme's value before rounding."""
+    """Who works now and in which option; ``bound`` is the programme's value over fractions."""
 
     chosen: Choice
     value: float
@@ -81,9 +85,16 @@ def solve(question: Round) -> Answer:
     if not question.jobs:
         return Answer({}, 0.0, 0.0, 0.0)
     batch_s = shortest_batch_s(question)
-    chosen, bound = _dive(question, _TwoPeriods(question, batch_s))
-    value = sum(question.worths[j].values[o] for j, o in chosen.items())
-    return Answer(chosen, value, bound, batch_s)
+    fluid = _TwoPeriods(question, batch_s)
+    if not fluid.solve():
+        return Answer({}, 0.0, 0.0, batch_s)
+    fractions = fluid.fractions()
+    if all(fraction > 1 - WHOLE for fraction in fractions.values()):
+        return Answer(dict(sorted(fractions)), fluid.value(), fluid.value(), batch_s)
+    whole = _TwoPeriods(question, batch_s, _kernel(question, fluid, fractions))
+    if not whole.solve():
+        return Answer(_rounded(question, fractions), 0.0, fluid.value(), batch_s)
+    return Answer(dict(sorted(whole.fractions())), whole.value(), fluid.value(), batch_s)
 
 
 def shortest_batch_s(question: Round) -> float:
@@ -117,14 +128,14 @@ def _use(
 
 
 class _TwoPeriods:
-    """The programme of this round and all that comes after; variables can be fixed between solves."""
+    """The programme of this round and all that comes after: over fractions, or over whole options of a kernel."""
 
-    def __init__(self, question: Round, batch_s: float) -> None:
-        self.question = question
-        self.solver = pywraplp.Solver.CreateSolver("GLOP")
+    def __init__(self, question: Round, batch_s: float, kernel: frozenset[Key] | None = None) -> None:
+        self.question, self.kernel = question, kernel
+        self.solver = pywraplp.Solver.CreateSolver("GLOP" if kernel is None else "SCIP")
         self.infinity = self.solver.infinity()
         self.n_later = max(0.0, batch_s / question.round_s - (1.0 - SLACK))
-        self.now: dict[tuple[int, int], pywraplp.Variable] = {}
+        self.now: dict[Key, pywraplp.Variable] = {}
         self.objective = self.solver.Objective()
         self.objective.SetMaximization()
         self.late = self.solver.NumVar(0, self.infinity, "late")
@@ -156,8 +167,8 @@ class _TwoPeriods:
             later.SetCoefficient(rounds, 1.0)
             work.SetCoefficient(rounds, share)
             _use(self.rows_later, rounds, option, question.capacity)
-            if at < job.n_now:
-                now = self.solver.NumVar(0, 1, "")
+            if at < job.n_now and (self.kernel is None or (idx, at) in self.kernel):
+                now = self.solver.NumVar(0, 1, "") if self.kernel is None else self.solver.BoolVar("")
                 self.now[idx, at] = now
                 self.objective.SetCoefficient(now, worth.values[at])
                 once.SetCoefficient(now, 1.0)
@@ -166,7 +177,8 @@ class _TwoPeriods:
 
     def limits_of_tenants(self) -> None:
         for bound in self.question.limits:
-            row = self.solver.Constraint(-self.infinity, float(max(0, bound.amount)))
+            held = sum(_of(job, 0, bound) for job in self.question.jobs if job.must_run)
+            row = self.solver.Constraint(-self.infinity, float(max(0, bound.amount, held)))
             self._sum(row, bound, 1.0)
 
     def guarantees_of_tenants(self) -> None:
@@ -181,55 +193,50 @@ class _TwoPeriods:
 
     def _sum(self, row: pywraplp.Constraint, bound: Bound, scale: float) -> None:
         for (idx, at), variable in self.now.items():
-            job = self.question.jobs[idx]
-            if job.demand.tenant in bound.tenants:
-                amount = sum(a for (_, name), a in job.options[at].use if name == bound.resource)
-                row.SetCoefficient(variable, amount * scale)
+            row.SetCoefficient(variable, _of(self.question.jobs[idx], at, bound) * scale)
 
-    def fractions(self) -> dict[tuple[int, int], float]:
-        """Solve and return what is above 0 now; nothing where the solver gave up."""
-        if self.solver.Solve() != pywraplp.Solver.OPTIMAL:
-            return {}
+    def solve(self) -> bool:
+        """Solve within a number of branches that is the same on every machine; return whether there is an answer."""
+        parameters = pywraplp.MPSolverParameters()
+        if self.kernel is not None:
+            parameters.SetDoubleParam(parameters.RELATIVE_MIP_GAP, GAP)
+            self.solver.SetSolverSpecificParametersAsString(f"limits/nodes = {MOST_BRANCHES}\n")
+        return self.solver.Solve(parameters) in (pywraplp.Solver.OPTIMAL, pywraplp.Solver.FEASIBLE)
+
+    def fractions(self) -> dict[Key, float]:
+        """Return what is above 0 now."""
+        least = WHOLE if self.kernel is None else 0.5
         values = {key: float(variable.solution_value()) for key, variable in self.now.items()}
-        return {key: value for key, value in values.items() if value > WHOLE}
+        return {key: value for key, value in values.items() if value > least}
 
     def value(self) -> float:
-        """Return the worth of the round in the last solution."""
-        return sum(self.question.worths[j].values[o] * float(v.solution_value()) for (j, o), v in self.now.items())
+        return float(self.objective.Value())
 
 
-def _dive(question: Round, programme: _TwoPeriods) -> tuple[Choice, float]:
+def _of(job: Job, at: int, bound: Bound) -> int:
+    """Return what an option takes of what a tenant's bound is about."""
+    if job.demand.tenant not in bound.tenants:
+        return 0
+    return sum(amount for (_, name), amount in job.options[at].use if name == bound.resource)
+
+
+def _kernel(question: Round, fluid: _TwoPeriods, fractions: Mapping[Key, float]) -> frozenset[Key]:
+    """Return the options that are likely in a good round; of work that must run, all of them."""
+    costs = {key: float(variable.reduced_cost()) for key, variable in fluid.now.items() if key not in fractions}
+    near = sorted(costs, key=lambda key: (-round(costs[key], 9), key))[:KERNEL]
+    forced = [key for key in fluid.now if question.jobs[key[0]].must_run]
+    return frozenset([*fractions, *near, *forced])
+
+
+def _rounded(question: Round, fractions: Mapping[Key, float]) -> Choice:
+    """Return the largest fractions that fit together."""
     free, chosen = dict(question.capacity), Choice()
-    for idx, job in enumerate(question.jobs):
-        if job.must_run and job.n_now == 1:
-            _take(free, job.options[0])
-            chosen[idx] = 0
-    fractions = programme.fractions()
-    bound = programme.value() if fractions else 0.0
-    for dive in range(MOST_DIVES):
-        order = sorted(
-            (key for key in fractions if key[0] not in chosen),
-            key=lambda key: (-round(fractions[key], 6), -question.worths[key[0]].values[key[1]], key),
-        )
-        whole = [key for key in order if fractions[key] > 1 - WHOLE]
-        if not order:
-            break
-        last = dive == MOST_DIVES - 1
-        for idx, at in order if last else whole or order[:1]:
-            if idx in chosen:
-                continue
-            if _fits(free, question.jobs[idx].options[at]):
-                _take(free, question.jobs[idx].options[at])
-                chosen[idx] = at
-                programme.now[idx, at].SetBounds(1, 1)
-            else:
-                programme.now[idx, at].SetBounds(0, 0)
-        for (idx, at), variable in programme.now.items():
-            job = question.jobs[idx]
-            if idx not in chosen and not job.must_run and not _fits(free, job.options[at]):
-                variable.SetBounds(0, 0)
-        fractions = programme.fractions()
-    return chosen, bound
+    for idx, at in sorted(fractions, key=lambda key: (not question.jobs[key[0]].must_run, -fractions[key], key)):
+        option = question.jobs[idx].options[at]
+        if idx not in chosen and _fits(free, option):
+            _take(free, option)
+            chosen[idx] = at
+    return chosen
 
 
 def _fits(free: Mapping[Row, int], option: Option) -> bool:
