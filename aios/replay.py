@@ -13,7 +13,7 @@ from aios.kernel.events import Outcome
 from aios.kernel.ports import NewWork, Submit
 from aios.kernel.state import State, Workload
 from aios.simulate import Arrival, run
-from placement.model import ACCELERATOR_KEY, Bundle, Demand, DemandId, Node, Resources, Tenant, TenantId, total
+from placement.model import ACCELERATOR_KEY, Demand, DemandId, Node, Resources, Tenant, TenantId, total
 from placement.sim.cluster import Cluster
 from placement.sim.estimates import Estimating, draw, estimate
 from placement.sim.metrics import Metrics, metrics
@@ -76,38 +76,6 @@ def replay(
         tuple(timed.took_s),
     )
     return Replayed(contender.name, metrics(history), history, ran.refused)
-
-
-def that_fit(trace: Trace, cluster: Cluster) -> tuple[Trace, tuple[str, ...]]:
-    """Return the trace without the jobs that the empty cluster cannot hold, and their ids."""
-    known: dict[tuple[Bundle, ...], bool] = {}
-    for job in trace.jobs:
-        least = job.bundles[: job.min_bundles]
-        if least not in known:
-            known[least] = fits_empty(least, cluster.nodes)
-    held = tuple(job for job in trace.jobs if known[job.bundles[: job.min_bundles]])
-    left_out = tuple(job.id for job in trace.jobs if not known[job.bundles[: job.min_bundles]])
-    return replace(trace, jobs=held), left_out
-
-
-def fits_empty(bundles: Sequence[Bundle], nodes: Sequence[Node]) -> bool:
-    """Return whether nodes that hold nothing else have room, the largest bundles first."""
-    free = {node.id: node.resources for node in nodes}
-    for bundle in sorted(bundles, key=lambda bundle: bundle.resources.entries, reverse=True):
-        for node in nodes:
-            if bundle.resources.fits_in(free[node.id]) and bundle.selector.accepts(node):
-                free[node.id] = free[node.id] - bundle.resources
-                break
-        else:
-            return False
-    return True
-
-
-def first_jobs(trace: Trace, n: int) -> Trace:
-    """Return the first jobs of a trace, which begins with the first of them."""
-    jobs = sorted(trace.jobs, key=lambda job: job.submitted_s)[:n]
-    begin_s = jobs[0].submitted_s if jobs else 0.0
-    return replace(trace, jobs=tuple(replace(job, submitted_s=job.submitted_s - begin_s) for job in jobs))
 
 
 def at_load(trace: Trace, nodes: Sequence[Node], load: float) -> Trace:

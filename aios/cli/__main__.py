@@ -25,7 +25,7 @@ _DAILY = {
     "stop": ("looking", "Stop workloads."),
     "wait": ("looking", "Wait until a workload is over, runs or is ready."),
     "plan": ("looking", "The current plan, its terms, bound and shares."),
-    "simulate": ("simulating", "Run files on virtual time; nothing is started."),
+    "simulate": ("simulating", "Run files or a trace on virtual time; nothing is started."),
 }
 _NOUNS = {
     "tenant": ("nouns", "Teams: list, apply."),

@@ -1,11 +1,11 @@
-"""The command that runs files on virtual time: the production kernel and planner, and nothing real."""
+"""The command that runs files and traces on virtual time: the production kernel and planner, and nothing real."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,28 +21,73 @@ _AT = re.compile(r"(.+)@([0-9]+(?:\.[0-9]+)?)s?")
 
 
 @click.command("simulate")
-@click.argument("files", nargs=-1, required=True, metavar="FILE[@SECONDS]...")
+@click.argument("files", nargs=-1, required=True, metavar="TRACE | FILE[@SECONDS]...")
 @click.option(
     "--cluster",
-    type=click.Path(path_type=Path),
     default=None,
-    help="YAML with nodes, as for `aios up --nodes`; default: the cluster of `aios up`.",
+    metavar="FILE",
+    help="YAML with nodes, as a scenario or for `aios up --nodes`; for a trace also 8xV100:8,4xK80:4.",
 )
+@click.option("--policy", default=None, metavar="NAME", help="For a trace: who decides; default: aios.")
+@click.option("--compare", default=None, metavar="A,B,C", help="For a trace: several policies, side by side.")
+@click.option("--load", type=click.FloatRange(0, 100, min_open=True), default=None, help="Arrivals at this load.")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="So many consecutive jobs of the trace.")
+@click.option(
+    "--estimates", type=click.Choice(("exact", "noisy")), default="exact", help="What planners know of run times."
+)
+@click.option(
+    "--quotas",
+    type=click.Choice(("none", "equal", "by-work")),
+    default="none",
+    help="Share the cluster among the trace's tenants.",
+)
+@click.option("--slice", "slice_s", type=click.FloatRange(1), default=None, help="Time slice of policies in rounds, s.")
+@click.option("--restart", "restart_s", type=click.FloatRange(0), default=30.0, help="Cost of going on, in seconds.")
+@click.option("--strict", is_flag=True, help="Refuse a trace with jobs larger than the cluster.")
+@click.option("--timings", is_flag=True, help="How long plans took, in JSON too; differs from run to run.")
+@click.option("--report", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Write a page with plots.")
 @click.option("--seed", type=int, default=0, help="Same seed, same run.")
 @common
 @click.pass_obj
-def simulate_command(options: Options, files: tuple[str, ...], cluster: Path | None, seed: int) -> int:
-    """Run files on virtual time, with the kernel and planner of production; neither Ray nor a cluster is needed.
+def simulate_command(options: Options, /, files: tuple[str, ...], cluster: str | None, seed: int, **trace: Any) -> int:
+    """Run a trace of jobs, or files, on virtual time, with the kernel and planner of production.
 
+    Neither Ray nor a cluster is needed. TRACE is a file of a known format, or made up: gen:philly-like?jobs=500.
     FILE@30 arrives after 30 s. A workload takes its `estimate`, or 60 s.
     """
+    from aios.cli.replaying import Asked, is_trace, replay_trace
+    from aios.errors import InvalidSpec
+
+    if is_trace(files):
+        policies = _policies(trace.pop("policy"), trace.pop("compare"))
+        noisy = trace.pop("estimates") == "noisy"
+        return replay_trace(options, Asked(files[0], cluster, policies, seed=seed, noisy=noisy, **trace))
+    given = [name for name in ("policy", "compare", "load", "jobs", "report") if trace[name] is not None]
+    if given:
+        raise InvalidSpec(f"--{given[0]} is for a trace, and these are files of workloads", hint="give one trace")
+    return _simulate_files(options, files, cluster, seed)
+
+
+def _policies(policy: str | None, compare: str | None) -> tuple[str, ...]:
+    names = [policy] if policy else []
+    names += [name.strip() for name in (compare or "").split(",") if name.strip()]
+    return tuple(dict.fromkeys(names)) or ("aios",)
+
+
+def is_embedded(path: Path) -> bool:
+    """Return whether a file lists nodes as for ``aios up --nodes``; else it is a scenario."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return "num_cpus" in text or "num_gpus" in text
+
+
+def _simulate_files(options: Options, files: tuple[str, ...], cluster: str | None, seed: int) -> int:
     from aios.adapters.embedded import EmbeddedShape
     from aios.simulate import simulate
     from placement.explain import explain_plan
     from placement.planners.base import Budget
     from placement.planners.ladder import plan
 
-    shape = EmbeddedShape.from_file(cluster) if cluster else EmbeddedShape.demo()
+    shape = EmbeddedShape.from_file(Path(cluster)) if cluster else EmbeddedShape.demo()
     arrivals, tenants = _arrivals(files)
     report = simulate(
         arrivals,
