@@ -90,6 +90,10 @@ class _Filling:
         packs = [t for t in topologies if t.kind == "pack"]
         self.packs = sorted(packs, key=lambda t: -(t.slice or n))
         self.out: dict[int, Taken] = {}
+        asks = [floor.layout.ask(bundle) for bundle in dict.fromkeys(demand.bundles)] if self.spreads else []
+        self.open: Bools = (
+            np.any([ask.allowed for ask in asks if ask is not None], axis=0) if asks else floor.layout.ready
+        )
 
     def done(self) -> bool:
         return self._fill(0, self.n, self.packs, None)
@@ -123,7 +127,7 @@ class _Filling:
                 able = floor.fits(ask)
                 if within is not None:
                     able = able & within
-                able = self._apart(ask, able)
+                able = self._apart(able)
                 if not able.any():
                     self._undo(lowest)
                     return False
@@ -141,7 +145,7 @@ class _Filling:
                         break
         return True
 
-    def _apart(self, ask: Ask, able: Bools) -> Bools:
+    def _apart(self, able: Bools) -> Bools:
         """Return those of the nodes that keep every spread."""
         for domains, skew in self.spreads:
             counts = np.zeros(int(domains.max(initial=-1)) + 2, np.int64)
@@ -150,7 +154,7 @@ class _Filling:
             if skew is None:
                 able = able & (domains >= 0) & (counts[domains] == 0)
             else:
-                values = np.unique(domains[ask.allowed & (domains >= 0)])
+                values = np.unique(domains[self.open & (domains >= 0)])
                 least = counts[values].min() if len(values) else 0
                 able = able & (domains >= 0) & (counts[domains] + 1 - least <= skew)
         return able
