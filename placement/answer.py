@@ -17,6 +17,14 @@ def answer_json(plan: Plan) -> dict[str, object]:
         "admitted": {grant.demand: {"nodes": list(grant.nodes)} for grant in plan.grants},
         "preempted": {preemption.demand: str(preemption) for preemption in plan.preemptions},
         "resized": {resize.demand: {"from": resize.before, "to": resize.to} for resize in plan.resizes},
+        "moved": {
+            move.demand: {
+                "nodes": list(move.nodes),
+                "for": list(move.beneficiaries),
+                "cost_s": _finite(move.cost_s),
+            }
+            for move in plan.moves
+        },
         "waiting": {
             name: {"reason": wait.reason.value, "detail": wait.detail, "would_run_if": list(wait.would_run_if)}
             for name, wait in plan.waiting.items()

@@ -18,6 +18,8 @@ KEYS = (
     "bundles",
     "preempted_count",
     "preempted_by_tenant",
+    "moved",
+    "moved_count",
 )
 
 
@@ -33,6 +35,8 @@ class Expect:
     bundles: tuple[tuple[str, int], ...] = ()
     preempted_count: int | None = None
     preempted_by_tenant: tuple[tuple[str, int], ...] | None = None
+    moved: tuple[str, ...] | None = None
+    moved_count: int | None = None
 
     def __bool__(self) -> bool:
         return self != Expect()
@@ -53,6 +57,8 @@ def read_expect(fields: Mapping[str, Value]) -> Expect:
         )
         if "preempted_by_tenant" in fields
         else None,
+        moved=_words(fields.get("moved")),
+        moved_count=fields["moved_count"].integer(0, 10**6) if "moved_count" in fields else None,
     )
 
 
@@ -85,6 +91,11 @@ def differences(expect: Expect, problem: Problem, plan: Plan) -> tuple[str, ...]
         wanted = {name: count for name, count in expect.preempted_by_tenant if count}
         if by_tenant != wanted:
             out.append(f"preempted_by_tenant: expected {wanted}, got {dict(by_tenant)}")
+    moved = {str(move.demand) for move in plan.moves}
+    if expect.moved is not None and set(expect.moved) != moved:
+        out.append(f"moved: expected {_set(expect.moved)}, got {_set(moved)}")
+    if expect.moved_count is not None and len(moved) != expect.moved_count:
+        out.append(f"moved_count: expected {expect.moved_count}, got {len(moved)}")
     return tuple(out)
 
 

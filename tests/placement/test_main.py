@@ -36,7 +36,7 @@ def test_the_json_answer_has_the_form_of_the_format(capsys: pytest.CaptureFixtur
     status, out, _ = _run(capsys, "solve", URGENT, "--json")
     answer = json.loads(out)
     assert status == 0
-    assert list(answer) == ["admitted", "preempted", "resized", "waiting", "shares", "solver"]
+    assert list(answer) == ["admitted", "preempted", "resized", "moved", "waiting", "shares", "solver"]
     (node,) = answer["admitted"]["urgent"]["nodes"]
     assert node in ("a-0", "a-1")
     assert answer["preempted"] == {"vision-train": "priority of urgent"}
