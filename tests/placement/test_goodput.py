@@ -95,7 +95,8 @@ def test_a_gang_stays_on_one_type_of_accelerator() -> None:
 
 def test_each_goes_where_the_sum_loses_least() -> None:
     nodes = [typed("a", "v100", 1), typed("b", "k80", 1)]
-    choosy, easy = job("choosy", speed={"v100": 4.0, "k80": 1.0}), job("easy", speed={"v100": 1.1, "k80": 1.0})
+    choosy = job("choosy", speed={"v100": 4.0, "k80": 1.0})
+    easy = job("easy", left_s=200.0, speed={"v100": 1.1, "k80": 1.0})
     plan = answer(ask(nodes, [easy, choosy]))
     assert {str(g.demand): str(g.nodes[0]) for g in plan.grants} == {"choosy": "a", "easy": "b"}
 
