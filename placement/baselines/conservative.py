@@ -8,12 +8,15 @@ its bf_max_job_test (here 100 that wait) and bf_resolution (here 60 s).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from placement.baselines.easy import YEAR_S, Order
 from placement.baselines.turn import Turn, biggest, by_priority, remaining_s
 from placement.model import Demand, Plan, Problem
-from placement.planners.arrays.layout import Floor, Taken
+from placement.planners.arrays.layout import Floats, Floor, Taken
 from placement.planners.base import Budget
 
 MOST_RESERVED = 100
@@ -83,22 +86,21 @@ class Profile:
             _give_back(floor, ends[end])
             self.times.append(end)
             self.floors.append(floor)
+        self.totals = [_total(floor) for floor in self.floors]
         self._earliest: dict[tuple[object, ...], int] = {}
 
     def reserve(self, demand: Demand) -> tuple[int, tuple[Taken, ...]]:
         """Take the earliest window in which the demand fits; returns its first step and the room, () for none."""
         length = max(RESOLUTION_S, _coarse(remaining_s(demand, 0.0, YEAR_S)))
         shape = (demand.bundles, demand.min_bundles, demand.topologies, length)
+        asked = _asked(self.floors[0], demand)
+        able = np.array([bool((total >= asked).all()) for total in self.totals], np.bool_)
         for first in range(self._earliest.get(shape, 0), len(self.times)):
-            if self._too_little(self.floors[first], demand):
-                continue
             until = self.times[first] + length
-            last = first + 1
-            window = self.floors[first]
-            while last < len(self.times) and self.times[last] < until:
-                window = window.both(self.floors[last])
-                last += 1
-            placed = biggest(window if last > first + 1 else window.copy(), demand)
+            last = bisect_left(self.times, until, first + 1)
+            if not able[first:last].all():
+                continue
+            placed = biggest(in_all(self.floors[first:last]), demand)
             if placed is not None:
                 self._take(placed, first, last, until)
                 self._earliest[shape] = first
@@ -106,22 +108,38 @@ class Profile:
         self._earliest[shape] = len(self.times)
         return len(self.times), ()
 
-    @staticmethod
-    def _too_little(floor: Floor, demand: Demand) -> bool:
-        groups = floor.layout.groups(demand, 0, demand.min_bundles)
-        if groups is None:
-            return True
-        asked = sum((ask.amounts * len(ranks) for ask, ranks in groups), start=floor.layout.capacity[0] * 0)
-        return bool((floor.free.clip(0).sum(axis=0, dtype=float) < asked).any())
-
     def _take(self, placed: Sequence[Taken], first: int, last: int, until: float) -> None:
         if last == len(self.times) or self.times[last] > until:
             self.times.insert(last, until)
             self.floors.insert(last, self.floors[last - 1].copy())
+            self.totals.insert(last, self.totals[last - 1])
             self._earliest = {shape: min(at, last) for shape, at in self._earliest.items()}
-        for floor in self.floors[first:last]:
+        for step in range(first, last):
             for taken in placed:
-                floor.take(taken)
+                self.floors[step].take(taken)
+            self.totals[step] = _total(self.floors[step])
+
+
+def in_all(floors: Sequence[Floor]) -> Floor:
+    """Return what is free on each of these floors."""
+    free = np.minimum.reduce([floor.free for floor in floors])
+    return Floor(floors[0].layout, free, np.minimum.reduce([floor.devices for floor in floors]))
+
+
+def _total(floor: Floor) -> Floats:
+    total: Floats = floor.free.clip(0).sum(axis=0, dtype=np.float64)
+    return total
+
+
+def _asked(floor: Floor, demand: Demand) -> Floats:
+    """Return the least that the demand needs of each resource; infinite where no node could hold a part of it."""
+    groups = floor.layout.groups(demand, 0, demand.min_bundles)
+    if groups is None:
+        return np.full(len(floor.layout.names), np.inf)
+    asked = np.zeros(len(floor.layout.names))
+    for ask, ranks in groups:
+        asked += ask.amounts * float(len(ranks))
+    return asked
 
 
 def _give_back(floor: Floor, held: Iterable[Taken]) -> None:

@@ -116,16 +116,24 @@ class _Book:
         """Return whom the head may displace, the first to go first, and under which rule."""
         own = dict(self.use[head.tenant])
         add(own, asked)
-        nominal = self.tree.within(head.tenant, own, asked)
+        names = tuple(asked)
+        nominal = self.tree.within(head.tenant, own, names)
+        mine = self.tree.share(head.tenant, own)
         out: list[Running] = []
-        gone: dict[TenantId, Vector] = {}
+        use = {tenant: dict(amounts) for tenant, amounts in self.use.items()}
+        spent = {tenant for tenant in use if tenant != head.tenant and not self.tree.above(tenant, use[tenant], names)}
         for running in sorted(turn.running(), key=lambda r: self._order(head, r)):
             tenant = running.demand.tenant
-            use = dict(self.use[tenant])
-            add(use, gone.get(tenant, {}), -1)
-            if running.demand.preemptible and self._may(head, asked, running, use, nominal):
+            if tenant in spent or not running.demand.preemptible:
+                continue
+            if tenant == head.tenant:
+                if self._may_within(head, running):
+                    out.append(running)
+            elif self._may(head, running, use[tenant], nominal, mine):
                 out.append(running)
-                add(gone.setdefault(tenant, {}), running.resources)
+                add(use[tenant], running.resources, -1)
+                if not self.tree.above(tenant, use[tenant], names):
+                    spent.add(tenant)
         cause = Cause.RECLAIM if nominal else Cause.FAIRNESS
         if out and all(running.demand.tenant == head.tenant for running in out):
             cause = Cause.PRIORITY
@@ -135,22 +143,22 @@ class _Book:
     def _order(head: Demand, running: Running) -> tuple[bool, int, float]:
         return running.demand.tenant == head.tenant, running.demand.priority, -running.started_s
 
-    def _may(self, head: Demand, asked: Resources, running: Running, use: Vector, nominal: bool) -> bool:
-        """Return whether the tenants' rules let the head displace this one, its tenant using ``use`` by then."""
-        policy, tenant = self.tree.policy(head.tenant), running.demand.tenant
-        lower = running.demand.priority < head.priority
-        if tenant == head.tenant:
-            newer = running.demand.priority == head.priority and running.started_s > head.submitted_s
-            return (policy.within is not Within.NEVER and lower) or (policy.within is Within.LOWER_OR_NEWER and newer)
-        if not self.tree.above(tenant, use, asked):
-            return False
+    def _may_within(self, head: Demand, running: Running) -> bool:
+        """Return whether the head may displace work of its own tenant."""
+        policy = self.tree.policy(head.tenant).within
+        if running.demand.priority == head.priority:
+            return policy is Within.LOWER_OR_NEWER and running.started_s > head.submitted_s
+        return policy is not Within.NEVER and running.demand.priority < head.priority
+
+    def _may(self, head: Demand, running: Running, use: Vector, nominal: bool, mine: float) -> bool:
+        """Return whether the head may displace work of another tenant that uses ``use`` by then, above its quota."""
+        policy, lower = self.tree.policy(head.tenant), running.demand.priority < head.priority
         if nominal:
             return policy.reclaim is Reclaim.ANY or (policy.reclaim is Reclaim.LOWER_PRIORITY and lower)
         if policy.borrow is Borrow.LOWER_PRIORITY:
             return lower
         if policy.borrow is not Borrow.FAIR:
             return False
-        mine, before = self._share(head.tenant, asked), self.tree.share(tenant, use)
-        after = dict(use)
+        tenant, after = running.demand.tenant, dict(use)
         add(after, running.resources, -1)
-        return mine <= self.tree.share(tenant, after) or mine < before
+        return mine <= self.tree.share(tenant, after) or mine < self.tree.share(tenant, use)
