@@ -14,7 +14,9 @@ SENTENCE = (
     "Alibaba's openb of 2023: 8,152 pods, most with a part of one GPU, on 1,213 GPU nodes of several types; good for "
     "packing, fragmentation and GPU sharing."
 )
-PODS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec", "creation_time", "deletion_time")
+PODS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
+MORE = ("gpu_spec", "qos", "creation_time", "deletion_time", "scheduled_time")
+"""What some of the lists leave out: any type, best effort, and no times."""
 NODES = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
 PRIORITY = {"LS": 1, "Guaranteed": 1}
 """Latency-sensitive and guaranteed pods come before burstable and best-effort ones."""
@@ -31,15 +33,15 @@ def read(path: Path) -> Trace:
     ``scheduled_time`` (where it has none: from its creation) to its ``deletion_time``, at least a second.
     """
     jobs = []
-    for row in rows.table(path, PODS, optional=("qos", "scheduled_time")):
+    for row in rows.table(path, PODS, optional=MORE):
         n_gpus, part = row.count("num_gpu"), row.count("gpu_milli", default=1000)
-        types = tuple(sorted(t for t in row.text("gpu_spec").split("|") if t))
+        types = tuple(sorted(t for t in row.text("gpu_spec", "").split("|") if t))
         gpu = part if n_gpus == 1 else n_gpus * 1000
         one = bundle(gpu, row.count("cpu_milli"), row.count("memory_mib") * MIB, types)
-        created = row.number("creation_time", 0)
-        began = float(row.text("scheduled_time", "") or created)
-        runtime_s = max(1.0, row.number("deletion_time", 0) - began)
-        jobs.append(Job(row.text("name"), "openb", created, runtime_s, (one,), PRIORITY.get(row.text("qos", "-"), 0)))
+        created = row.number("creation_time", 0, 0.0)
+        began = row.number("scheduled_time", 0, created)
+        runtime_s = max(1.0, row.number("deletion_time", 0, 0.0) - began)
+        jobs.append(Job(row.text("name"), "openb", created, runtime_s, (one,), PRIORITY.get(row.text("qos", ""), 0)))
     return rows.trace("alibaba-2023", jobs, SENTENCE)
 
 

@@ -25,14 +25,14 @@ class Row:
     fields: Sequence[str]
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Return a field; ``default`` where the file has no such column."""
+        """Return a field; ``default``, where given, where the file has no such column."""
         if name not in self.names and default is not None:
             return default
         return self.fields[self.names[name]].strip()
 
     def number(self, name: str, least: float = -math.inf, default: float | None = None) -> float:
-        """Return a finite number of at least ``least``; ``default``, where given, for an empty field."""
-        text = self.text(name)
+        """Return a finite number of at least ``least``; ``default``, where given, for an empty or absent field."""
+        text = self.text(name, None if default is None else "")
         if not text and default is not None:
             return default
         try:

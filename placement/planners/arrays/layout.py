@@ -143,13 +143,11 @@ class Floor:
     def __init__(self, layout: Layout, free: Ints, devices: Ints) -> None:
         self.layout, self.free, self.devices = layout, free, devices
         self.whole: Ints = (devices == MILLI).sum(axis=1)
-        n = len(layout.nodes)
-        self.largest: Ints = devices.max(axis=1) if devices.shape[1] else np.zeros(n, np.int64)
 
     def copy(self) -> Floor:
         other = Floor.__new__(Floor)
         other.layout, other.free, other.devices = self.layout, self.free.copy(), self.devices.copy()
-        other.whole, other.largest = self.whole.copy(), self.largest.copy()
+        other.whole = self.whole.copy()
         return other
 
     def both(self, other: Floor) -> Floor:
@@ -162,7 +160,7 @@ class Floor:
         if ask.whole:
             able &= self.whole >= ask.whole
         elif ask.gpu:
-            able &= self.largest >= ask.gpu
+            able &= (self.devices >= ask.gpu).any(axis=1)
         return able
 
     def counts(self, ask: Ask, most: int) -> Ints:
@@ -203,13 +201,19 @@ class Floor:
     def take(self, taken: Taken, sign: int = 1) -> None:
         """Take a bundle's amounts, or give them back with sign -1."""
         node, ask = taken.node, taken.ask
-        self.free[node] -= sign * ask.amounts
-        if taken.devices:
-            part = MILLI if ask.whole else ask.gpu
+        if sign > 0:
+            self.free[node] -= ask.amounts
+        else:
+            self.free[node] += ask.amounts
+        if ask.whole:
             for device in taken.devices:
-                self.devices[node, device] -= sign * part
-            row = self.devices[node]
-            self.whole[node], self.largest[node] = int((row == MILLI).sum()), int(row.max())
+                self.devices[node, device] -= sign * MILLI
+            self.whole[node] -= sign * len(taken.devices)
+        elif taken.devices:
+            before = int(self.devices[node, taken.devices[0]])
+            after = before - sign * ask.gpu
+            self.devices[node, taken.devices[0]] = after
+            self.whole[node] += (after == MILLI) - (before == MILLI)
 
 
 def opening(problem: Problem) -> tuple[Floor, dict[DemandId, tuple[Taken, ...]]]:
@@ -239,7 +243,7 @@ def _settle(floor: Floor, node: int, ask: Ask) -> Taken:
     devices = floor.device_for(node, ask)
     if ask.gpu and not devices and floor.devices.shape[1]:
         floor.devices[node] = 0
-        floor.whole[node] = floor.largest[node] = 0
+        floor.whole[node] = 0
     taken = Taken(node, ask, devices)
     floor.take(taken)
     return taken
