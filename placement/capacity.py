@@ -25,6 +25,8 @@ MOST_WANTED = 200
 """Waiting workloads that are looked at, the first in the queue first."""
 MOST_TRIALS = 24
 """How often the planner is asked."""
+MOST_IN_VAIN = 4
+"""Nodes that are added one after the other without letting anybody in before that is given up."""
 MOST_LEAVING = 64
 """Nodes that are asked whether they could go."""
 ENDLESS = 10_000
@@ -200,14 +202,19 @@ class _Advisor:
     def _with_what_lacks(
         self, numbers: tuple[int, ...], wanted: Sequence[Demand], hoped: frozenset[DemandId]
     ) -> tuple[int, ...]:
-        """Add a node at a time for the first who was hoped to start and does not."""
-        while self.trials < MOST_TRIALS:
+        """Add a node at a time for the first who was hoped to start and does not, while that is of use."""
+        best, in_vain = numbers, 0
+        while self.trials < MOST_TRIALS and in_vain < MOST_IN_VAIN:
             lacking = [demand for demand in wanted if demand.id in hoped - self._admitted(numbers)]
             able = [t for demand in lacking[:1] for t in self._able(demand, numbers)]
             if not able:
-                return numbers
+                break
             numbers = _one_more(numbers, min(able, key=lambda t: (self.types[t].cost, t)))
-        return numbers
+            if self._worth(numbers, wanted) > self._worth(best, wanted):
+                best, in_vain = numbers, 0
+            else:
+                in_vain += 1
+        return best
 
     def _able(self, demand: Demand, numbers: Sequence[int]) -> list[int]:
         """Return the types of which one more may be had and that hold a bundle of the demand."""

@@ -49,8 +49,8 @@ def cheapest(
 ) -> Sizing | None:
     """Return the cheapest offers with which the most valuable of the wanted gangs start beside what runs.
 
-    As many as possible of the highest priority start, then of the next; only then the cost counts. None where no
-    answer was found in time.
+    As many as possible of the highest priority start, the first in the queue before others, then of the next; only then
+    the cost counts. None where no answer was found in time.
     """
     if not wanted or not offers:
         return Sizing((0,) * len(offers), frozenset(), 0.0)
@@ -147,7 +147,9 @@ class _Aim:
         if budget is not None:
             self.model.add(self.price <= round(_UNIT * budget))
         for members in _classes(wanted):
-            served = sum(self.starts[demand.id] for demand in members)
+            # As many as possible, and among as many the first in the queue.
+            n = len(members)
+            served = sum((n * n + n - i) * self.starts[demand.id] for i, demand in enumerate(members))
             self.model.maximize(served)
             status, solver = meter.solve(self.model, 0.4)
             if status not in SOLVED:
