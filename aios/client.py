@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aios.asked import AdviceView, WhatIfView
 from aios.connection import RETRY_S, Connection
-from aios.documents import Document, read_file, render
-from aios.errors import AiosError, InvalidSpec, MissingPackage, NotFinished, NotFound
+from aios.documents import Document
+from aios.errors import AiosError, MissingPackage, NotFinished, NotFound
 from aios.packages import Package, pack
+from aios.sources import Documents, Source, checked, documents_of, located, text_of, with_packages
 from aios.views import (
     ArtefactList,
     ArtefactView,
@@ -44,16 +45,6 @@ if TYPE_CHECKING:
 POLL_S = 20.0
 _RULES = ("policy", "reservation")
 _T = TypeVar("_T")
-
-
-class Describes(Protocol):
-    """Anything that can say what is to be run, such as ``aios.Pipeline``."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-Source = str | Path | Mapping[str, Any] | Describes | Iterable[Any]
-"""A file, a document, something that describes one, or several of them."""
 
 
 class Client:
@@ -134,15 +125,15 @@ class Client:
 
     def find(self, ref: str) -> tuple[WorkloadView, ...]:
         """Return what an id, a name, a pipeline or a prefix addresses; raises NotFound."""
-        return from_json(WorkloadList, self._wire.get("/workloads", ref=_checked(ref))).workloads
+        return from_json(WorkloadList, self._wire.get("/workloads", ref=checked(ref))).workloads
 
     def get(self, ref: str) -> WorkloadView:
         """Return one workload by id, name or prefix."""
-        return from_json(WorkloadView, self._wire.get(f"/workloads/{_checked(ref)}"))
+        return from_json(WorkloadView, self._wire.get(f"/workloads/{checked(ref)}"))
 
     def explain(self, ref: str) -> tuple[ExplainView, ...]:
         """Return why each workload waits, or why it runs there, and what to do next."""
-        return from_json(ExplainList, self._wire.get(f"/workloads/{_checked(ref)}/explain")).explanations
+        return from_json(ExplainList, self._wire.get(f"/workloads/{checked(ref)}/explain")).explanations
 
     def plan(self) -> PlanView:
         """Return the plan in force: terms, bound, gap and shares."""
@@ -219,14 +210,14 @@ class Client:
         rules = [document for document in documents if document.value.get("kind") in _RULES]
         others = [document for document in documents if document.value.get("kind") not in ("tenant", *_RULES)]
         if sum(map(bool, (tenants, rules, others))) > 1:
-            self.dry_run(_Documents(documents))
+            self.dry_run(Documents(documents))
         if tenants:
-            self.apply_tenants(_Documents(tenants))
+            self.apply_tenants(Documents(tenants))
         if rules:
-            self.apply_rules(_Documents(rules))
+            self.apply_rules(Documents(rules))
         if not others:
             return Submission()
-        return self.submit(_Documents(others), rerun=rerun)
+        return self.submit(Documents(others), rerun=rerun)
 
     def apply_tenants(self, source: Source) -> tuple[TenantView, ...]:
         """Add or change tenants; others stay."""
@@ -246,12 +237,38 @@ class Client:
 
     def unreserve(self, name: str) -> RulesView:
         """Give a reservation up."""
-        return from_json(RulesView, self._wire.send("DELETE", f"/reservations/{_checked(name)}"))
+        return from_json(RulesView, self._wire.send("DELETE", f"/reservations/{checked(name)}"))
 
     def stop(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
         """Stop a workload, or all stages of a pipeline."""
-        found = self._wire.send("POST", f"/workloads/{_checked(ref)}/stop", params={"by": by})
+        found = self._wire.send("POST", f"/workloads/{checked(ref)}/stop", params={"by": by})
         return from_json(WorkloadList, found).workloads
+
+    def preempt(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
+        """Have running work save its progress and queue again."""
+        return self._order(f"/workloads/{checked(ref)}/preempt", by)
+
+    def suspend(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
+        """Have work save its progress and wait until it is resumed."""
+        return self._order(f"/workloads/{checked(ref)}/suspend", by)
+
+    def resume(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
+        """Let suspended work wait for its turn again."""
+        return self._order(f"/workloads/{checked(ref)}/resume", by)
+
+    def _order(self, path: str, by: str) -> tuple[WorkloadView, ...]:
+        return from_json(WorkloadList, self._wire.send("POST", path, params={"by": by})).workloads
+
+    def drain(self, node: str, grace_s: float | None = None, by: str = "") -> NodeView:
+        """Take a node, by name or id, out of use; its work saves its progress (``grace_s``) and moves."""
+        params = {"by": by} if grace_s is None else {"by": by, "grace_s": str(grace_s)}
+        found = self._wire.send("POST", f"/nodes/{checked(node)}/drain", params=params)
+        return from_json(NodeList, found).nodes[0]
+
+    def undrain(self, node: str, by: str = "") -> NodeView:
+        """Take a node that was drained by hand back into use."""
+        found = self._wire.send("POST", f"/nodes/{checked(node)}/resume", params={"by": by})
+        return from_json(NodeList, found).nodes[0]
 
     def wait(self, ref: str, until: str = "over", timeout: float | None = None) -> tuple[WorkloadView, ...]:
         """Wait until all that ``ref`` addresses is ``over``, ``succeeded``, ``running`` or ``ready``.
@@ -271,7 +288,7 @@ class Client:
 
     def poll(self, ref: str, until: str = "changed", seen: str = "", timeout_s: float = POLL_S) -> WaitView:
         """Ask once, for at most ``timeout_s``, whether a condition holds or anything has changed since ``seen``."""
-        found = self._wire.get(f"/workloads/{_checked(ref)}/wait", until=until, seen=seen, timeout_s=timeout_s)
+        found = self._wire.get(f"/workloads/{checked(ref)}/wait", until=until, seen=seen, timeout_s=timeout_s)
         return from_json(WaitView, found)
 
     def run(self, source: Source, *, rerun: bool = False, follow: bool = True) -> tuple[WorkloadView, ...]:
@@ -321,7 +338,7 @@ class Client:
 
     def log_piece(self, ref: str, attempt: int = 0, offset: int = 0, timeout_s: float = 0.0) -> LogsView:
         """Return one piece of an attempt's log from a byte on."""
-        found = self._wire.get(f"/workloads/{_checked(ref)}/logs", attempt=attempt, offset=offset, timeout_s=timeout_s)
+        found = self._wire.get(f"/workloads/{checked(ref)}/logs", attempt=attempt, offset=offset, timeout_s=timeout_s)
         return from_json(LogsView, found)
 
     def upload_package(self, folder: str | Path) -> PackageView:
@@ -350,70 +367,3 @@ class Client:
             return from_json(type_, self._wire.send(method, path, body=body, headers=headers))
         except AiosError as error:
             raise located(error, documents) from None
-
-
-class _Documents(tuple[Document, ...]):
-    """Documents that were read already, with their places."""
-
-
-def documents_of(source: Source) -> list[Document]:
-    """Return the documents of a file, a mapping, a description, or several of them."""
-    if isinstance(source, _Documents):
-        return list(source)
-    if isinstance(source, (str, Path)):
-        return read_file(source)
-    if isinstance(source, Mapping):
-        return [Document(dict(source))]
-    if hasattr(source, "to_dict"):
-        return [Document(cast(Describes, source).to_dict())]
-    if isinstance(source, Iterable):
-        return [document for one in source for document in documents_of(cast(Source, one))]
-    raise InvalidSpec(f"cannot submit a {type(source).__name__}", hint="give a file, a dict, a Pipeline or a list")
-
-
-def text_of(path: str | Path) -> str:
-    """Return a file's text; raises InvalidSpec."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidSpec(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise InvalidSpec(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def with_packages(documents: Iterable[Document]) -> tuple[list[Document], list[Package]]:
-    """Return the documents with their local folders named as packages, and these packages."""
-    packages: dict[Path, Package] = {}
-
-    def packaged(value: Any, base: Path) -> Any:
-        folder = value.get("working_dir") if isinstance(value, dict) else None
-        if not isinstance(folder, str) or "://" in folder:
-            return value
-        path = base / folder
-        if path not in packages:
-            packages[path] = pack(path)
-        return {**value, "working_dir": packages[path].uri}
-
-    ready = []
-    for document in documents:
-        base = Path(document.file).parent if document.file else Path()
-        value = dict(document.value)
-        if isinstance(value.get("stages"), list):
-            value["stages"] = [packaged(stage, base) for stage in value["stages"]]
-        ready.append(Document(packaged(value, base), document.file, document.lines))
-    return ready, list(packages.values())
-
-
-def located(error: AiosError, documents: list[Document]) -> AiosError:
-    """Return the error with every problem's file, line and path in its message."""
-    if not error.problems or not error.problems[0].loc:
-        return error
-    text = "\n".join(render(problem, documents) for problem in error.problems)
-    hint = "" if any(problem.hint for problem in error.problems) else error.hint
-    return type(error)(text, hint=hint, problems=error.problems)
-
-
-def _checked(ref: str) -> str:
-    if not ref or not ref.isascii() or any(c in "/?#%\\ \n\r\t" for c in ref) or ref in (".", ".."):
-        raise NotFound(f"there is no workload {ref[:63]!r}", hint="list them: aios ps -a")
-    return ref

@@ -42,6 +42,13 @@ def _duration(value: object) -> object:
     return value
 
 
+def seconds(text: str) -> float:
+    """Return a duration that people wrote (``30s``, ``5m``); raises ValueError."""
+    value = _duration(text)
+    assert isinstance(value, float)
+    return value
+
+
 def _amounts(value: dict[str, int | float | str]) -> dict[str, int | float | str]:
     for name, amount in value.items():
         parse_amount(name, amount)

@@ -10,11 +10,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from aios.api.answers import answer, shows
+from aios.api.intake import accepted
 from aios.api.overview import node_views, status_view
 from aios.api.service import Service
 from aios.api.workloads import PollSeconds
+from aios.complaints import did_you_mean
+from aios.errors import Ambiguous, NotFound
+from aios.kernel.ports import Drain, Undrain
 from aios.store.codec import TYPE_KEY, encode
 from aios.views import EventList, EventView, NodeList, StatusView
+from placement.model import NodeId, NodeState
 
 _TICK_S = 0.25
 
@@ -31,6 +36,35 @@ def routes(service: Service) -> APIRouter:
     def nodes() -> Response:
         """Nodes, their labels, what they have and who holds it."""
         return answer(NodeList(node_views(service.state())))
+
+    def node_id(name: str) -> NodeId:
+        state = service.state()
+        up = [id for id, node in state.nodes.items() if node.state is not NodeState.DOWN]
+        found = [id for id in up if name in (id, state.node_names.get(id))]
+        if len(found) == 1:
+            return found[0]
+        known = sorted(state.node_names.get(id) or id for id in up)
+        if found:
+            raise Ambiguous(f"{len(found)} nodes are named {name!r}", hint=f"give an id: {', '.join(found)}")
+        raise NotFound(f"there is no node {name[:63]!r}", hint=f"{did_you_mean(name, known)} nodes: {', '.join(known)}")
+
+    @router.post("/nodes/{name}/drain", **shows(NodeList))
+    def drain(
+        name: str,
+        grace_s: Annotated[float | None, Query(ge=0, le=86_400)] = None,
+        by: Annotated[str, Query(max_length=100)] = "",
+    ) -> Response:
+        """Take a node out of use: its work saves its progress and moves, nothing new starts there."""
+        id = node_id(name)
+        accepted(service.submit(Drain(id, grace_s, by)))
+        return answer(NodeList(tuple(view for view in node_views(service.state()) if view.id == id)))
+
+    @router.post("/nodes/{name}/resume", **shows(NodeList))
+    def resume(name: str, by: Annotated[str, Query(max_length=100)] = "") -> Response:
+        """Take a node that was drained by hand back into use."""
+        id = node_id(name)
+        accepted(service.submit(Undrain(id, by)))
+        return answer(NodeList(tuple(view for view in node_views(service.state()) if view.id == id)))
 
     @router.get("/events", **shows(EventList))
     async def events(

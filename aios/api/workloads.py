@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
@@ -19,7 +20,8 @@ from aios.api.present import answers, fingerprint, workload_view
 from aios.api.service import Service
 from aios.api.why import explanations
 from aios.errors import InvalidSpec, NotFound
-from aios.kernel.ports import StopWork
+from aios.kernel.events import WorkloadId
+from aios.kernel.ports import PreemptWork, Request, Resume, StopWork, Suspend
 from aios.kernel.state import State, Status, Workload
 from aios.views import DryRunView, ExplainList, LogsView, PlanView, Submission, WaitView, WorkloadList, WorkloadView
 
@@ -31,6 +33,7 @@ _MOST_DOCUMENTS = 1_000
 
 Until = Literal["over", "succeeded", "running", "ready", "changed"]
 PollSeconds = Annotated[float, Query(ge=0, le=LONGEST_POLL_S, allow_inf_nan=False)]
+By = Annotated[str, Query(max_length=100)]
 KeyHeader = Annotated[str, Header(alias="Idempotency-Key")]
 TraceHeader = Annotated[str, Header(alias="traceparent")]
 
@@ -63,13 +66,35 @@ def routes(service: Service) -> APIRouter:
         return answer(workload_view(state, find_one(state, ref), service.now_s()))
 
     @router.post("/workloads/{ref}/stop", **shows(WorkloadList))
-    def stop(ref: str, by: Annotated[str, Query(max_length=100)] = "") -> Response:
+    def stop(ref: str, by: By = "") -> Response:
         """Stop a workload, or all stages of a pipeline; what is over stays as it is."""
         found = find(service.state(), ref)
         for workload in reversed(found):
             intake.accepted(service.submit(StopWork(workload.id, by)))
         state, now_s = service.state(), service.now_s()
         return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+
+    def ordered(ref: str, order: Callable[[WorkloadId], Request]) -> Response:
+        found = find(service.state(), ref)
+        for workload in reversed([workload for workload in found if len(found) == 1 or not workload.status.over]):
+            intake.accepted(service.submit(order(workload.id)))
+        state, now_s = service.state(), service.now_s()
+        return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+
+    @router.post("/workloads/{ref}/preempt", **shows(WorkloadList))
+    def preempt(ref: str, by: By = "") -> Response:
+        """Have running work save its progress and queue again."""
+        return ordered(ref, lambda id: PreemptWork(id, by))
+
+    @router.post("/workloads/{ref}/suspend", **shows(WorkloadList))
+    def suspend(ref: str, by: By = "") -> Response:
+        """Have work save its progress and wait until it is resumed."""
+        return ordered(ref, lambda id: Suspend(id, by))
+
+    @router.post("/workloads/{ref}/resume", **shows(WorkloadList))
+    def resume(ref: str, by: By = "") -> Response:
+        """Let suspended work wait for its turn again."""
+        return ordered(ref, lambda id: Resume(id, by))
 
     @router.get("/workloads/{ref}/explain", **shows(ExplainList))
     def explain(ref: str) -> Response:

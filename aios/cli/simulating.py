@@ -122,11 +122,11 @@ def nodes_of(shape: EmbeddedShape) -> tuple[Node, ...]:
 
 def _arrivals(files: Sequence[str]) -> tuple[list[Arrival], tuple[Tenant, ...]]:
     """Return each file's submission and when it comes, and all tenants; those that nobody describes have weight 1."""
-    from aios.client import located
     from aios.documents import read_file
     from aios.errors import InvalidSpec
     from aios.kernel.ports import Submit
     from aios.simulate import Arrival
+    from aios.sources import located
     from aios.submission import Known, compile_documents
     from aios.tenants import DEFAULT, check_tree, with_default
     from placement.model import Tenant, TenantId

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from aios.kernel import operate
 from aios.kernel.events import (
     PolicyApplied,
     ReservationEnded,
@@ -24,13 +25,18 @@ from aios.kernel.ports import (
     ApplyPolicy,
     ApplyTenants,
     Asked,
+    Drain,
     NewWork,
+    PreemptWork,
     Refused,
     Reply,
     Request,
     Reserve,
+    Resume,
     StopWork,
     Submit,
+    Suspend,
+    Undrain,
     Unreserve,
 )
 from aios.kernel.queue import ancestors
@@ -49,6 +55,16 @@ def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
             return _submit(fold, now_s, request)
         case StopWork():
             return _stop(fold, now_s, request)
+        case PreemptWork():
+            return operate.preempt(fold, now_s, request)
+        case Suspend():
+            return operate.suspend(fold, now_s, request)
+        case Resume():
+            return operate.resume(fold, now_s, request)
+        case Drain():
+            return operate.drain(fold, now_s, request)
+        case Undrain():
+            return operate.undrain(fold, now_s, request)
         case ApplyTenants():
             return _apply_tenants(fold, now_s, request)
         case ApplyPolicy():

@@ -137,6 +137,41 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspendRequested:
+    """A workload shall not run until it is resumed; its progress stays."""
+
+    at_s: float
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    at_s: float
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDrainRequested:
+    """A node was taken out of use by hand; ``grace_s`` is what its work has to save its progress, None: its own."""
+
+    at_s: float
+    node: NodeId
+    grace_s: float | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDrainEnded:
+    """A node that was drained by hand is in use again."""
+
+    at_s: float
+    node: NodeId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeChanged:
     """A node joined, left (state DOWN) or changed."""
 
@@ -306,6 +341,10 @@ Event = (
     | ReservationEnded
     | Submitted
     | StopRequested
+    | SuspendRequested
+    | ResumeRequested
+    | NodeDrainRequested
+    | NodeDrainEnded
     | NodeChanged
     | PlanAdopted
     | Waits
@@ -329,6 +368,10 @@ EVENTS: tuple[type, ...] = (
     ReservationEnded,
     Submitted,
     StopRequested,
+    SuspendRequested,
+    ResumeRequested,
+    NodeDrainRequested,
+    NodeDrainEnded,
     NodeChanged,
     PlanAdopted,
     Waits,

@@ -17,6 +17,8 @@ from aios.kernel.events import (
     Finished,
     Granted,
     NodeChanged,
+    NodeDrainEnded,
+    NodeDrainRequested,
     Outcome,
     PlacementDiffered,
     PlanAdopted,
@@ -26,8 +28,10 @@ from aios.kernel.events import (
     Requeued,
     ReservationEnded,
     ReservationsApplied,
+    ResumeRequested,
     StopRequested,
     Submitted,
+    SuspendRequested,
     TenantsApplied,
     Waits,
     WorkloadId,
@@ -44,6 +48,8 @@ PREEMPTED_BY = {
     "resize": "Resized",
     "migration": "Moved",
     "time_slice": "TakesTurns",
+    "user": "PreemptedByUser",
+    "suspend": "Suspended",
 }
 """The reason that users read, by the cause that the planner gave."""
 
@@ -126,6 +132,16 @@ def _apply(event: Event, state: State) -> State:
             return _with(state, event.workload, lambda w: _stop_requested(event, w))
         case PreemptionOrdered():
             return _with(state, event.workload, lambda w: _preemption_ordered(event, w))
+        case SuspendRequested():
+            state = replace(state, waits=_without(state, event.workload))
+            return _with(state, event.workload, lambda w: _suspended(event, w))
+        case ResumeRequested():
+            return _with(state, event.workload, lambda w: _resumed(event, w))
+        case NodeDrainRequested():
+            return replace(state, drains=state.drains.set(event.node, event.grace_s))
+        case NodeDrainEnded():
+            drained = event.node in state.drains
+            return replace(state, drains=state.drains.delete(event.node)) if drained else state
         case AttemptStarted():
             return _with(state, event.workload, lambda w: _attempt_started(event, w))
         case AttemptReady():
@@ -245,6 +261,30 @@ def _stopped_by(by: str) -> str:
     return f"{by} asked it to stop" if by else "it was asked to stop"
 
 
+def _suspended(event: SuspendRequested, workload: Workload) -> Workload:
+    workload = replace(workload, suspended_s=event.at_s)
+    if workload.current is not None or workload.status.over:
+        return workload
+    waited = waited_s(workload, event.at_s)
+    message = f"suspended{' by ' + event.by if event.by else ''}; aios resume {workload.id}"
+    return replace(
+        workload, status=Status.PAUSED, reason="Suspended", message=message, would_run_if=(), waited_s=waited
+    )
+
+
+def _resumed(event: ResumeRequested, workload: Workload) -> Workload:
+    workload = replace(workload, suspended_s=None)
+    if workload.status is not Status.PAUSED:
+        return workload
+    return replace(
+        workload,
+        status=Status.PREEMPTED if workload.attempts else Status.QUEUED,
+        reason="WaitingForPlan",
+        message="resumed; the next plan decides",
+        queued_s=event.at_s,
+    )
+
+
 def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workload:
     def ordered(attempt: Attempt) -> Attempt:
         deadline_s = event.deadline_s if attempt.deadline_s is None else min(event.deadline_s, attempt.deadline_s)
@@ -255,7 +295,9 @@ def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workloa
     workload = _edit(workload, event.attempt, ordered)
     reason = PREEMPTED_BY.get(event.cause, "Preempted")
     message = f"yields to {', '.join(event.beneficiaries) or 'the plan'}"
-    if event.cause == "node":
+    if event.cause in ("user", "suspend"):
+        message = "it was asked to save its progress"
+    elif event.cause == "node":
         message = "a node of it is leaving: it saves its progress and goes on elsewhere"
     elif event.cause in ("migration", "resize") and not event.beneficiaries:
         message = "it saves its progress and goes on with other nodes"
@@ -322,10 +364,15 @@ def _requeued(event: Requeued, workload: Workload) -> Workload:
         message = f"attempt {attempt.number} ended ({outcome}){': ' + error if error else ''}"
         if workload.step:
             message += f"; it continues from step {workload.step}"
+    if workload.suspended_s is not None:
+        status, reason = Status.PAUSED, "Suspended"
+        message = f"{message + '; ' if message else ''}aios resume {workload.id}"
+    else:
+        status, reason = Status.PREEMPTED if yielded else Status.QUEUED, event.why
     return replace(
         workload,
-        status=Status.PREEMPTED if yielded else Status.QUEUED,
-        reason=event.why,
+        status=status,
+        reason=reason,
         message=message,
         queued_s=event.at_s,
         not_before_s=event.not_before_s,

@@ -56,6 +56,8 @@ def notice_nodes(fold: Fold, now_s: float, observed: Observed) -> None:
     present = {seen.node.id: seen for seen in observed.nodes}
     for id in sorted(present):
         seen = present[id]
+        if id in fold.state.drains and seen.node.state is NodeState.READY:
+            seen = replace(seen, node=replace(seen.node, state=NodeState.DRAINING))
         if fold.state.nodes.get(id) != seen.node or (seen.name and fold.state.node_names.get(id) != seen.name):
             fold.record(NodeChanged(now_s, seen.node, seen.name))
     if observed.complete:

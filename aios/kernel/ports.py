@@ -119,6 +119,45 @@ class StopWork:
 
 
 @dataclass(frozen=True, slots=True)
+class PreemptWork:
+    """Have a workload save its progress and queue again."""
+
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Have a workload save its progress and wait until it is resumed."""
+
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    workload: WorkloadId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take a node out of use; ``grace_s`` for its work to save its progress, None: each workload's own."""
+
+    node: NodeId
+    grace_s: float | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Take a node that was drained by hand back into use."""
+
+    node: NodeId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyTenants:
     """Add or change these tenants; others stay."""
 
@@ -150,7 +189,19 @@ class Unreserve:
     by: str = ""
 
 
-Request = Submit | StopWork | ApplyTenants | ApplyPolicy | Reserve | Unreserve
+Request = (
+    Submit
+    | StopWork
+    | PreemptWork
+    | Suspend
+    | Resume
+    | Drain
+    | Undrain
+    | ApplyTenants
+    | ApplyPolicy
+    | Reserve
+    | Unreserve
+)
 
 
 @dataclass(frozen=True, slots=True)

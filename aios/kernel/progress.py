@@ -40,6 +40,8 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         how = state.workloads[dead[0]].status.value if dead[0] in state.workloads else "unknown"
         message = f"it needs {dead[0]}, which is {how}"
         fold.record(Finished(now_s, id, Status.FAILED.value, "DependencyFailed", message))
+    elif workload.suspended_s is not None:
+        return
     elif needs:
         fold.wait(Waits(now_s, id, DEPENDENCY_PENDING, f"waits for {', '.join(needs)}"))
     elif missing := _missing_input(state, workload):
@@ -57,10 +59,11 @@ def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attem
 
     What may not be preempted stays as long as the node does; unless it has not started, for there it never will.
     """
-    nodes = (fold.state.nodes.get(id) for id in attempt.nodes)
+    nodes = [fold.state.nodes.get(id) for id in attempt.nodes]
     may_go = workload.work.demand.preemptible or attempt.started_s is None
     if may_go and attempt.deadline_s is None and any(n is not None and n.state is NodeState.DRAINING for n in nodes):
-        deadline_s = now_s + workload.work.grace_s
+        asked = [grace_s for id in attempt.nodes if (grace_s := fold.state.drains.get(id)) is not None]
+        deadline_s = now_s + min(asked, default=workload.work.grace_s)
         fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, "node", (), deadline_s))
 
 

@@ -17,7 +17,7 @@ class Status(Enum):
     QUEUED = "QUEUED"
     STARTING = "STARTING"
     RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
+    PAUSED = "PAUSED"  # suspended: waits until it is resumed
     PREEMPTED = "PREEMPTED"  # yielded; waits to go on from its checkpoint
     STOPPING = "STOPPING"
     SUCCEEDED = "SUCCEEDED"
@@ -37,12 +37,13 @@ class Status(Enum):
 _ENDS = frozenset({Status.SUCCEEDED, Status.FAILED, Status.STOPPED})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.STARTING, Status.FAILED, Status.STOPPED}),
-    Status.STARTING: frozenset({Status.RUNNING, Status.STOPPING, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
+    Status.QUEUED: frozenset({Status.STARTING, Status.PAUSED, Status.FAILED, Status.STOPPED}),
+    Status.STARTING: frozenset({Status.RUNNING, Status.STOPPING, Status.PAUSED, Status.PREEMPTED, Status.QUEUED})
+    | _ENDS,
     Status.RUNNING: frozenset({Status.STOPPING, Status.PAUSED, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
-    Status.PAUSED: frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPED}),
-    Status.PREEMPTED: frozenset({Status.STARTING, Status.FAILED, Status.STOPPED}),
-    Status.STOPPING: frozenset({Status.PREEMPTED, Status.QUEUED}) | _ENDS,
+    Status.PAUSED: frozenset({Status.QUEUED, Status.PREEMPTED, Status.FAILED, Status.STOPPED}),
+    Status.PREEMPTED: frozenset({Status.STARTING, Status.PAUSED, Status.FAILED, Status.STOPPED}),
+    Status.STOPPING: frozenset({Status.PAUSED, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.STOPPED: frozenset(),
@@ -96,6 +97,7 @@ class Workload:
     attained: float = 0.0  # accelerator-seconds (else CPU-seconds) that ended attempts have held
     not_before_s: float = 0.0
     stop_requested_s: float | None = None
+    suspended_s: float | None = None  # since when it shall not run
     finished_s: float | None = None
     exit_code: int | None = None
     failures: int = 0  # attempts that ended FAILED or LOST; preemptions do not count
@@ -135,6 +137,7 @@ class State:
     names: Map[str, WorkloadId] = field(default_factory=Map)  # newest workload of a name
     keys: Map[str, tuple[WorkloadId, ...]] = field(default_factory=Map)  # idempotency key -> ids
     nodes: Map[NodeId, Node] = field(default_factory=Map)
+    drains: Map[NodeId, float | None] = field(default_factory=Map)  # drained by hand, with the grace
     node_names: Map[NodeId, str] = field(default_factory=Map)
     versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
     plan: PlanAdopted | None = None

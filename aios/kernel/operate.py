@@ -1,0 +1,92 @@
+"""What people do to running work and to nodes by hand: preempt, suspend, resume, drain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aios.kernel.events import (
+    NodeChanged,
+    NodeDrainEnded,
+    NodeDrainRequested,
+    PreemptionOrdered,
+    ResumeRequested,
+    SuspendRequested,
+    WorkloadId,
+)
+from aios.kernel.evolve import Fold
+from aios.kernel.ports import Accepted, Drain, PreemptWork, Refused, Reply, Resume, Suspend, Undrain
+from aios.kernel.state import Status, Workload
+from placement.model import NodeState
+
+
+def preempt(fold: Fold, now_s: float, asked: PreemptWork) -> Reply:
+    """Have a running workload save its progress and wait for its next turn."""
+    workload = fold.state.workloads.get(asked.workload)
+    if workload is None:
+        return _unknown(asked.workload)
+    if workload.current is None or workload.status is Status.STOPPING:
+        return Refused(
+            "rejected", f"{workload.id} is {workload.status.value}: only what runs can be preempted", "aios ps"
+        )
+    _yield(fold, now_s, workload, "user")
+    return Accepted((workload.id,))
+
+
+def suspend(fold: Fold, now_s: float, asked: Suspend) -> Reply:
+    """Have a workload save its progress and wait until it is resumed."""
+    workload = fold.state.workloads.get(asked.workload)
+    if workload is None:
+        return _unknown(asked.workload)
+    if workload.status.over:
+        return Refused("rejected", f"{workload.id} is {workload.status.value}: it is over", "submit it again")
+    if workload.suspended_s is not None:
+        return Accepted((workload.id,), existing=True)
+    fold.record(SuspendRequested(now_s, workload.id, asked.by))
+    if workload.current is not None and workload.status is not Status.STOPPING:
+        _yield(fold, now_s, fold.state.workloads[workload.id], "suspend")
+    return Accepted((workload.id,))
+
+
+def resume(fold: Fold, now_s: float, asked: Resume) -> Reply:
+    """Let a suspended workload wait for its turn again."""
+    workload = fold.state.workloads.get(asked.workload)
+    if workload is None:
+        return _unknown(asked.workload)
+    if workload.suspended_s is None:
+        if workload.status.over:
+            return Refused("rejected", f"{workload.id} is {workload.status.value}: it is over", "submit it again")
+        return Accepted((workload.id,), existing=True)
+    fold.record(ResumeRequested(now_s, workload.id, asked.by))
+    return Accepted((workload.id,))
+
+
+def drain(fold: Fold, now_s: float, asked: Drain) -> Reply:
+    """Take a node out of use: nothing new starts there, and what runs there saves its progress and moves."""
+    node = fold.state.nodes.get(asked.node)
+    if node is None or node.state is NodeState.DOWN:
+        return Refused("not_found", f"there is no node {asked.node!r}", "list them with `aios node list`")
+    if fold.state.drains.get(asked.node) == asked.grace_s and asked.node in fold.state.drains:
+        return Accepted((asked.node,), existing=True)
+    fold.record(NodeDrainRequested(now_s, asked.node, asked.grace_s, asked.by))
+    if node.state is NodeState.READY:
+        draining = replace(node, state=NodeState.DRAINING)
+        fold.record(NodeChanged(now_s, draining, fold.state.node_names.get(asked.node, "")))
+    return Accepted((asked.node,))
+
+
+def undrain(fold: Fold, now_s: float, asked: Undrain) -> Reply:
+    """Take a node back into use; the next look at the cluster says whether it is ready."""
+    if asked.node not in fold.state.drains:
+        return Refused("rejected", f"node {asked.node} was not drained by hand", "list nodes with `aios node list`")
+    fold.record(NodeDrainEnded(now_s, asked.node, asked.by))
+    return Accepted((asked.node,))
+
+
+def _yield(fold: Fold, now_s: float, workload: Workload, cause: str) -> None:
+    attempt = workload.current
+    assert attempt is not None, f"{workload.id}: only what runs can yield"
+    fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, cause, (), now_s + workload.work.grace_s))
+
+
+def _unknown(id: WorkloadId) -> Refused:
+    return Refused("not_found", f"there is no workload {id!r}", "list them with `aios ps`")
