@@ -221,7 +221,7 @@ def _reserved(problem: Problem, plan: Plan) -> Iterator[Broken]:
         line = frozenset(_line(parents, demand.tenant))
         for node in sorted(nodes & kept.keys()):
             for entry in kept[node]:
-                in_time = ends_s is not None and problem.now_s < entry.starts_s and ends_s <= entry.starts_s
+                in_time = ends_s is not None and ends_s <= entry.starts_s
                 if not in_time and not entry.tenants & line:
                     yield 1, demand.id, f"is placed on {node}, which reservation {entry.id} keeps for others"
 

@@ -5,11 +5,11 @@ Part of the judge (``placement.check``): it knows no planner.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from placement import tenantbook
-from placement.model import Demand, DemandId, Plan, Preemption, Problem, Resize, Resources, Running
+from placement.model import Demand, DemandId, Plan, Preemption, Problem, Resize, Resources, Running, total
 from placement.model.demand import counted
 from placement.nodebook import NodeBook, granted_form
 from placement.tenantbook import Displaced, TenantBook
@@ -59,13 +59,13 @@ def milder(problem: Problem, plan: Plan, books: Books | None = None) -> tuple[De
 
 def _first_that_could_stay(problem: Problem, plan: Plan, nodes: NodeBook, tenants: TenantBook) -> _Trial | None:
     n_trials, refused = 0, set[Hashable]()
-    why = {gone.demand: (gone.cause, gone.beneficiaries) for gone in _yielding(plan)}
+    gone = {victim.demand.id: victim for victim in tenants.gone}
     for trial in _trials(problem, plan):
-        demand = trial.victim.demand
-        kind = (demand.tenant, demand.priority, _amounts(trial), len(trial.victim.nodes), why[demand.id])
+        victim = gone[trial.victim.demand.id]
+        kind = (victim.demand.tenant, victim.demand.priority, victim.amounts, victim.cause, victim.beneficiaries)
         if (n_trials < MOST_TRIALS or kind not in refused) and _fits_back(nodes, trial):
             n_trials += 1
-            book = tenants.sparing(_gone(problem, _with_back(plan, trial)))
+            book = tenants.sparing(_without(gone, trial))
             if not any(True for _ in tenantbook.broken_rules(book)):
                 return trial
             refused.add(kind)
@@ -88,8 +88,13 @@ def _trials(problem: Problem, plan: Plan) -> list[_Trial]:
     return sorted(out, key=lambda trial: -trial.victim.demand.priority)
 
 
-def _amounts(trial: _Trial) -> tuple[tuple[tuple[str, int], ...], ...]:
-    return tuple(bundle.resources.entries for bundle, _ in counted(trial.victim.demand.bundles))
+def _without(gone: Mapping[DemandId, Displaced], trial: _Trial) -> list[Displaced]:
+    """Return the victims without what the trial gives back; who still yields a part goes last, as in a plan."""
+    rest = [victim for name, victim in gone.items() if name != trial.victim.demand.id]
+    still = trial.victim.demand.bundles[trial.last : len(trial.victim.nodes)]
+    if still:
+        rest.append(replace(gone[trial.victim.demand.id], amounts=total(bundle.resources for bundle in still)))
+    return rest
 
 
 def _fits_back(nodes: NodeBook, trial: _Trial) -> bool:

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from placement.check import violations
 from placement.model import (
     Cause,
     DemandId,
-    Grant,
     NodeId,
     Plan,
-    Preemption,
-    Problem,
-    Reason,
     Resize,
-    Waiting,
 )
 from tests.placement.builders import amounts, node, problem, rules, runs, tenant, want
-
-WAITS = Waiting(Reason.CAPACITY, "")
-
-
-def grant(name: str, *nodes: str) -> Grant:
-    return Grant(DemandId(name), tuple(NodeId(n) for n in nodes))
-
-
-def stop(name: str, *winners: str, cause: Cause = Cause.PRIORITY) -> Preemption:
-    return Preemption(DemandId(name), cause, tuple(DemandId(w) for w in winners))
-
-
-def waits(*names: str) -> dict[DemandId, Waiting]:
-    return {DemandId(name): WAITS for name in names}
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    problem: Problem
-    plan: Plan
-    laws: set[int] = field(default_factory=set)
-
+from tests.placement.plans import Case, grant, stop, waits
 
 T = tenant("t", {"gpu": 8})
 TWO = [node("a", {"rack": "r1"}, gpu=2), node("b", {"rack": "r2"}, gpu=2)]
