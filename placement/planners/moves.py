@@ -126,7 +126,7 @@ class _Pass:
 
     def _let_in(self, order: Sequence[Demand]) -> None:
         """Let blocked gangs in, in the order of service; who is passed keeps its claim."""
-        n_tried, blocked, hopeless = 0, list[Claim](), set[object]()
+        n_tried, blocked, hopeless = 0, list[Demand](), set[object]()
         for demand in order:
             if demand.id not in self.plan.waiting or n_tried >= MOST_GANGS:
                 continue
@@ -141,16 +141,14 @@ class _Pass:
                 hopeless.clear()
                 continue
             hopeless.add(likeness)
-            if len(blocked) < MOST_CLAIMS:
-                ahead = tuple(replace(one, ahead=()) for one in blocked)
-                blocked += filter(None, [claims.claim(self.state, demand, ahead)])
+            blocked.append(demand)
 
     def _allowed(self, demand: Demand) -> bool:
         more = claims.asked(demand)
         use = self.state.use_with(demand.tenant, more)
         return self.tree.refusal(demand.tenant, use, more) is None
 
-    def _found(self, demand: Demand, blocked: Sequence[Claim]) -> tuple[int, Relocation] | None:
+    def _found(self, demand: Demand, blocked: Sequence[Demand]) -> tuple[int, Relocation] | None:
         if claims.startable(self.state, demand) is not None:
             return None  # it waits for a claim's sake; room is not what it lacks
         for form in range(1 + len(demand.alternatives)):
@@ -183,7 +181,7 @@ class _Pass:
             moves=(*self.plan.moves, *moves),
         )
 
-    def _grow(self, demand: Demand, blocked: Sequence[Claim]) -> None:
+    def _grow(self, demand: Demand, blocked: Sequence[Demand]) -> None:
         """Give an elastic newcomer what is left idle, bundle by bundle."""
         last = self.plan.grants[-1]
         shaped = demand.form(last.form)
@@ -201,13 +199,19 @@ class _Pass:
             self.plan = replace(self.plan, grants=(*self.plan.grants[:-1], Grant(demand.id, held + nodes, last.form)))
 
     def _delays_nobody(self, trial: State, passer: Demand) -> bool:
-        waiting = [d for d in order_of_service(self.problem) if d.id in self.plan.waiting][:MOST_CLAIMS]
-        held = [claim for claim in (claims.claim(self.state, demand) for demand in waiting) if claim is not None]
-        return self._delays_none_of(held, trial, passer)
+        waiting = [demand for demand in order_of_service(self.problem) if demand.id in self.plan.waiting]
+        return self._delays_none_of(waiting, trial, passer)
 
-    @staticmethod
-    def _delays_none_of(held: Sequence[Claim], after: State, passer: Demand) -> bool:
-        return not any(claims.delays(claim, after, passer) for claim in held)
+    def _delays_none_of(self, blocked: Sequence[Demand], after: State, passer: Demand) -> bool:
+        """Return whether the first of those who are blocked can start as soon as before."""
+        held: list[Claim] = []
+        for demand in blocked[:MOST_CLAIMS]:
+            found = claims.claim(self.state, demand, tuple(replace(one, ahead=()) for one in held))
+            if found is not None:
+                if claims.delays(found, after, passer):
+                    return False
+                held.append(found)
+        return True
 
 
 def _without(plan: Plan, grant: Grant, stops: Sequence[Preemption], shrinks: Sequence[Resize]) -> Plan:

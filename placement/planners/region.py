@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from placement.model import Demand, NodeId, Running
+from placement.model import Bundle, Demand, NodeId, Running
 from placement.planners.fitting import slack
 from placement.planners.movable import cost_s
 from placement.planners.state import Room, State
@@ -26,21 +26,47 @@ class _Cleared:
     price: float
 
 
-def region(
-    state: State, candidates: Sequence[Running], demand: Demand, n: int
-) -> tuple[list[Running], Mapping[NodeId, Room]]:
-    """Return who may move, the best to move first, and the nodes of the programme."""
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Who may move, the best to move first, and the nodes of the programme; ``whole`` where that is all there is.
+
+    ``complete`` where it has every node on which one of those who may move could stand.
+    """
+
+    victims: tuple[Running, ...]
+    rooms: Mapping[NodeId, Room]
+    whole: bool = False
+    complete: bool = True
+
+
+def region(state: State, candidates: Sequence[Running], demand: Demand, n: int) -> Region:
+    """Return where to look for room: in a large cluster, work that has somewhere to go, on nodes cheap to clear."""
     now_s = state.problem.now_s
     ranked = sorted(candidates, key=lambda run: (cost_s(run, now_s), run.demand.priority, run.demand.id))
     if len(state.rooms) <= MOST_NODES and len(ranked) * len(state.rooms) <= MOST_PAIRS:
-        return ranked, state.rooms
-    targets = _targets(state, _by_node(ranked), demand, n)
+        return Region(tuple(ranked), state.rooms, whole=True)
+    targets = _targets(state, _by_node(_with_somewhere_to_go(state, ranked)), demand, n)
     victims = list({run.demand.id: run for target in targets for run in target.leavers}.values())
     n_nodes = max(MOST_NODES, 2 * n)
     victims = victims[: max(8, MOST_PAIRS // n_nodes)]
+    receivers = _receivers(state, victims)
     names = dict.fromkeys([target.node for target in targets] + [node for run in victims for node in run.nodes])
-    names |= dict.fromkeys(_receivers(state, victims, n_nodes))
-    return victims, {name: state.rooms[name] for name in names if name in state.rooms}
+    names |= dict.fromkeys(receivers[:n_nodes])
+    rooms = {name: state.rooms[name] for name in names if name in state.rooms}
+    return Region(tuple(victims), rooms, complete=len(receivers) <= n_nodes)
+
+
+def _with_somewhere_to_go(state: State, ranked: Sequence[Running]) -> list[Running]:
+    """Return the work of which every bundle fits on what some node has idle now."""
+    able: dict[Bundle, bool] = {}
+
+    def fits(bundle: Bundle) -> bool:
+        if bundle not in able:
+            rooms = state.rooms.values()
+            able[bundle] = any(r.open and r.fits(bundle.resources) and bundle.selector.accepts(r.node) for r in rooms)
+        return able[bundle]
+
+    return [run for run in ranked if all(map(fits, dict.fromkeys(run.demand.bundles[: len(run.nodes)])))]
 
 
 def _by_node(ranked: Sequence[Running]) -> dict[NodeId, list[Running]]:
@@ -102,7 +128,7 @@ def _enough(cleared: Sequence[_Cleared], n: int) -> list[_Cleared]:
     return out
 
 
-def _receivers(state: State, victims: Sequence[Running], most: int) -> list[NodeId]:
+def _receivers(state: State, victims: Sequence[Running]) -> list[NodeId]:
     """Return nodes with room for some bundle of those who move, the fullest first."""
     wanted = list(dict.fromkeys(bundle for run in victims for bundle in run.demand.bundles[: len(run.nodes)]))[:64]
     able = [
@@ -110,4 +136,4 @@ def _receivers(state: State, victims: Sequence[Running], most: int) -> list[Node
         for name, room in state.rooms.items()
         if room.open and any(b.selector.accepts(room.node) and room.how_many(b.resources, 1) for b in wanted)
     ]
-    return [name for _, name in sorted(able)[:most]]
+    return [name for _, name in sorted(able)]

@@ -46,11 +46,12 @@ class Relocator:
         """Return the cheapest moves found that let the first ``n`` bundles start; None where there are none."""
         if not candidates or not _enough_idle(state, demand, n):
             return None
-        victims, rooms = region(state, candidates, demand, n)
-        exact = len(victims) == len(candidates) and len(rooms) == len(state.rooms)
-        found, refuted = self._solved(state, victims, rooms, demand, n)
-        if found is None and not (refuted and exact):
-            found = _by_clearing(state, victims, demand, n)
+        near = region(state, candidates, demand, n)
+        if not near.victims:
+            return None
+        found, refuted = self._solved(state, near.victims, near.rooms, demand, n)
+        if found is None and not (refuted and near.complete):
+            found = _by_clearing(state, near.victims, demand, n)
         return None if found is None else _sparing(state, found, demand)
 
     def _solved(
@@ -156,7 +157,9 @@ def _placed(state: State, chosen: Sequence[Running], demand: Demand, n: int) -> 
     _take(rooms, demand, nodes)
     moved = {}
     for run in sorted(map(_rigid, chosen), key=lambda run: len(run.nodes), reverse=True):
-        open_to = {name: room for name, room in rooms.items() if not _slower(state, run, room)}
+        open_to = rooms
+        if run.demand.speed:
+            open_to = {name: room for name, room in rooms.items() if not _slower(state, run, room)}
         at = place(open_to, capacity, run.demand, len(run.nodes))
         if at is None:
             return None
