@@ -14,7 +14,7 @@ from placement.weights import TERMS
 def answer_json(plan: Plan) -> dict[str, object]:
     """Return the answer in the form that the scenario format gives; numbers that JSON lacks become null."""
     return {
-        "admitted": {grant.demand: {"nodes": list(grant.nodes)} for grant in plan.grants},
+        "admitted": {grant.demand: {"nodes": list(grant.nodes), "form": grant.form} for grant in plan.grants},
         "preempted": {preemption.demand: str(preemption) for preemption in plan.preemptions},
         "resized": {resize.demand: {"from": resize.before, "to": resize.to} for resize in plan.resizes},
         "moved": {

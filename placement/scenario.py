@@ -10,34 +10,39 @@ from placement.expect import KEYS as EXPECT_KEYS
 from placement.expect import Expect, read_expect
 from placement.model import (
     ROOT,
-    Borrow,
     Demand,
     Node,
     NodeId,
     NodeState,
     Policy,
-    PreemptionPolicy,
     Problem,
-    Reclaim,
     Resources,
     Tenant,
     TenantId,
-    Within,
 )
+from placement.policies import read_policy, read_preemption
 from placement.reading import ScenarioError, Value, read, suggestion
-from placement.shares import POLICIES
+from placement.reserving import read_reservations
 from placement.situation import WHOLE_CLUSTER
-from placement.workloads import read_pending, read_running
+from placement.workloads import read_expected, read_pending, read_running
 
 __all__ = ["Scenario", "ScenarioError", "load_scenario", "parse_scenario"]
 
 MOST_NODES = 200_000
 _LEAST_WEIGHT = 1e-6
-_FAIRNESS = tuple(policy.name for policy in POLICIES)
 
-_TOP = ("name", "now_s", "policy", "nodes", "tenants", "running", "pending", "expect")
-_POLICY = ("fairness", "preemption", "backfill", "migration")
-_PREEMPTION = ("within", "reclaim", "borrow")
+_TOP = (
+    "name",
+    "now_s",
+    "policy",
+    "nodes",
+    "tenants",
+    "running",
+    "pending",
+    "reservations",
+    "expected",
+    "expect",
+)
 _NODE = ("name", "count", "resources", "labels", "state", "foreign")
 _TENANT = (
     "name",
@@ -72,7 +77,8 @@ def load_pending(path: Path, problem: Problem) -> tuple[Demand, ...]:
     items = root if root.is_list else root.fields(("pending",), required=("pending",))["pending"]
     tenants = {tenant.id for tenant in problem.tenants}
     taken: set[str] = {run.demand.id for run in problem.running} | {demand.id for demand in problem.pending}
-    return tuple(read_pending(item, tenants, taken, problem.now_s) for item in items.items())
+    places = {node.id for node in problem.nodes}
+    return tuple(read_pending(item, tenants, taken, problem.now_s, places) for item in items.items())
 
 
 def read_text(path: Path) -> str:
@@ -96,14 +102,15 @@ def parse_scenario(text: str, file: str = "scenario") -> Scenario:
     root = read(text, file)
     fields = root.fields(_TOP)
     now_s = fields["now_s"].number() if "now_s" in fields else 0.0
-    policy = _policy(fields.get("policy"))
+    policy = read_policy(fields.get("policy"))
     tenants = _tenants(fields.get("tenants"), policy)
     nodes, foreign = _nodes(fields["nodes"]) if "nodes" in fields else (_whole_cluster(tenants), {})
     places = {node.id for node in nodes} if "nodes" in fields else None
     known = {tenant.id for tenant in tenants}
     taken: set[str] = set()
     running = [read_running(item, known, places, taken) for item in _list(fields.get("running"))]
-    pending = [read_pending(item, known, taken, now_s) for item in _list(fields.get("pending"))]
+    pending = [read_pending(item, known, taken, now_s, places) for item in _list(fields.get("pending"))]
+    reservations = read_reservations(fields.get("reservations"), nodes, known)
     problem = Problem(
         nodes=nodes,
         tenants=tenants,
@@ -112,6 +119,8 @@ def parse_scenario(text: str, file: str = "scenario") -> Scenario:
         now_s=now_s,
         policy=policy,
         foreign=foreign,
+        reservations=reservations,
+        expected=read_expected(fields.get("expected")),
     )
     name = fields["name"].text() if "name" in fields else Path(file).stem
     expect = read_expect(fields["expect"].fields(EXPECT_KEYS)) if "expect" in fields else Expect()
@@ -122,33 +131,7 @@ def _list(value: Value | None) -> Iterable[Value]:
     return () if value is None else value.items()
 
 
-# Policy and tenants
-
-
-def _policy(value: Value | None) -> Policy:
-    if value is None:
-        return Policy()
-    fields = value.fields(_POLICY)
-    fairness = fields["fairness"].text() if "fairness" in fields else _FAIRNESS[0]
-    if fairness not in _FAIRNESS:
-        fields["fairness"].fail(f"{fairness!r} is no fairness policy", suggestion(fairness, _FAIRNESS))
-    return Policy(
-        fairness=fairness,
-        preemption=_preemption(fields.get("preemption"), PreemptionPolicy()),
-        backfill=fields["backfill"].flag() if "backfill" in fields else True,
-        migration=fields["migration"].flag() if "migration" in fields else False,
-    )
-
-
-def _preemption(value: Value | None, default: PreemptionPolicy) -> PreemptionPolicy:
-    if value is None:
-        return default
-    fields = value.fields(_PREEMPTION)
-    return PreemptionPolicy(
-        within=fields["within"].choice(Within) if "within" in fields else default.within,
-        reclaim=fields["reclaim"].choice(Reclaim) if "reclaim" in fields else default.reclaim,
-        borrow=fields["borrow"].choice(Borrow) if "borrow" in fields else default.borrow,
-    )
+# Tenants
 
 
 def _tenants(value: Value | None, policy: Policy) -> tuple[Tenant, ...]:
@@ -179,7 +162,7 @@ def _tenant(fields: Mapping[str, Value], policy: Policy) -> Tenant:
         borrow_limit=_limits(fields.get("borrow_limit")),
         lend_limit=_limits(fields.get("lend_limit")),
         limit=_limits(fields.get("limit")),
-        preemption=_preemption(fields["preemption"], policy.preemption) if "preemption" in fields else None,
+        preemption=read_preemption(fields["preemption"], policy.preemption) if "preemption" in fields else None,
         usage=_usage(fields.get("usage")),
     )
 

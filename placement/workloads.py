@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-from placement.model import Bundle, Demand, DemandId, NodeId, Resources, Running, Selector, TenantId, Topology
+from placement.model import Bundle, Demand, DemandId, NodeId, Resources, Running, Selector, Shape, TenantId, Topology
 from placement.model.demand import MOST_BUNDLES
 from placement.reading import Value, suggestion
 from placement.situation import WHOLE_CLUSTER
@@ -24,8 +25,17 @@ _DEMAND = (
     "deadline_s",
     "speed",
     "preemptible",
+    "alternatives",
+    "scaling",
+    "near",
+    "profile",
+    "served_s",
+    "attained",
 )
 _RUNNING = (*_DEMAND, "nodes", "started_s", "checkpointed_s")
+_SHAPE = ("bundles", "min_bundles", "throughput")
+_EXPECTED = ("resources", "selector", "weight")
+MOST_FORMS = 16
 _BUNDLE = ("count", "resources", "selector")
 _TOPOLOGY = ("pack", "spread", "required", "preferred", "slice", "skew")
 
@@ -33,7 +43,7 @@ _TOPOLOGY = ("pack", "spread", "required", "preferred", "slice", "skew")
 def read_running(item: Value, tenants: set[TenantId], places: set[NodeId] | None, taken: set[str]) -> Running:
     fields = item.fields(_RUNNING, required=("name", "tenant", "bundles"))
     started_s = fields["started_s"].number() if "started_s" in fields else 0.0
-    demand = _demand(fields, tenants, taken, started_s)
+    demand = _demand(fields, tenants, taken, started_s, places)
     return Running(
         demand,
         _placed_on(item, fields.get("nodes"), demand, places),
@@ -62,11 +72,15 @@ def _placed_on(item: Value, value: Value | None, demand: Demand, places: set[Nod
     return tuple(out)
 
 
-def read_pending(item: Value, tenants: set[TenantId], taken: set[str], now_s: float) -> Demand:
-    return _demand(item.fields(_DEMAND, required=("name", "tenant", "bundles")), tenants, taken, now_s)
+def read_pending(
+    item: Value, tenants: set[TenantId], taken: set[str], now_s: float, places: set[NodeId] | None = None
+) -> Demand:
+    return _demand(item.fields(_DEMAND, required=("name", "tenant", "bundles")), tenants, taken, now_s, places)
 
 
-def _demand(fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str], since_s: float) -> Demand:
+def _demand(
+    fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str], since_s: float, places: set[NodeId] | None
+) -> Demand:
     name = fields["name"].text()
     if name in taken:
         fields["name"].fail(f"two workloads are named {name!r}", "rename one of them")
@@ -87,7 +101,66 @@ def _demand(fields: Mapping[str, Value], tenants: set[TenantId], taken: set[str]
         deadline_s=fields["deadline_s"].number() if "deadline_s" in fields else None,
         speed=_speed(fields.get("speed")),
         preemptible=fields["preemptible"].flag() if "preemptible" in fields else True,
+        alternatives=_alternatives(fields.get("alternatives")),
+        scaling=_scaling(fields.get("scaling"), len(bundles)),
+        near=_near(fields.get("near"), places),
+        profile=fields["profile"].text() if "profile" in fields else "",
+        served_s=fields["served_s"].number(0.0) if "served_s" in fields else 0.0,
+        attained=fields["attained"].number(0.0) if "attained" in fields else 0.0,
     )
+
+
+def _alternatives(value: Value | None) -> tuple[Shape, ...]:
+    """Read the other forms, the most wanted first."""
+    out: list[Shape] = []
+    for item in value.items() if value is not None else ():
+        fields = item.fields(_SHAPE, required=("bundles",))
+        bundles = _bundles(fields["bundles"])
+        least = fields["min_bundles"].integer(1, len(bundles)) if "min_bundles" in fields else len(bundles)
+        factor = fields["throughput"].number(1e-6, 1e6) if "throughput" in fields else 1.0
+        if len(out) == MOST_FORMS:
+            item.fail(f"is one of more than {MOST_FORMS} alternatives", "keep the most wanted ones")
+        out.append(Shape(bundles, least, factor))
+    return tuple(out)
+
+
+def _scaling(value: Value | None, n_bundles: int) -> tuple[tuple[int, float], ...]:
+    """Read throughput by number of bundles; more bundles never bring less, and each brings at most the one before."""
+    if value is None:
+        return ()
+    points: list[tuple[int, float]] = [(0, 0.0)]
+    slope = math.inf
+    for key, item in value.entries().items():
+        if not key.isdigit() or not points[-1][0] < int(key) <= n_bundles:
+            item.fail(f"{key!r} is no number of bundles", f"write rising numbers from 1 to {n_bundles}")
+        n, factor = int(key), item.number(1e-6, 1e9)
+        rise = (factor - points[-1][1]) / (n - points[-1][0])
+        if rise > slope * (1 + 1e-9) or rise < 0:
+            item.fail(f"is {factor:g}", "throughput rises with the bundles, by each no more than by the one before")
+        slope = rise
+        points.append((n, factor))
+    return tuple(points[1:])
+
+
+def _near(value: Value | None, places: set[NodeId] | None) -> tuple[NodeId, ...]:
+    out: dict[NodeId, None] = {}
+    for item in value.items() if value is not None else ():
+        name = item.text()
+        if places is None or name not in places:
+            item.fail(f"unknown node {name!r}", suggestion(name, places or ()))
+        out[NodeId(name)] = None
+    return tuple(out)
+
+
+def read_expected(value: Value | None) -> tuple[tuple[Bundle, float], ...]:
+    """Read the bundles that are likely to come, with their relative frequencies."""
+    out: list[tuple[Bundle, float]] = []
+    for item in value.items() if value is not None else ():
+        fields = item.fields(_EXPECTED, required=("resources",))
+        weight = fields["weight"].number(0.0, 1e12) if "weight" in fields else 1.0
+        bundle = Bundle(Resources.of(fields["resources"].amounts()), read_selector(fields.get("selector")))
+        out.append((bundle, weight))
+    return tuple(out)
 
 
 def _bundles(value: Value) -> tuple[Bundle, ...]:
@@ -97,14 +170,14 @@ def _bundles(value: Value) -> tuple[Bundle, ...]:
         count = fields["count"].integer(1, MOST_BUNDLES) if "count" in fields else 1
         if len(out) + count > MOST_BUNDLES:
             value.fail(f"more than {MOST_BUNDLES} bundles", "split the workload")
-        bundle = Bundle(Resources.of(fields["resources"].amounts()), _selector(fields.get("selector")))
+        bundle = Bundle(Resources.of(fields["resources"].amounts()), read_selector(fields.get("selector")))
         out.extend([bundle] * count)
     if not out:
         value.fail("has no bundle", "write at least `- resources: {CPU: 1}`")
     return tuple(out)
 
 
-def _selector(value: Value | None) -> Selector:
+def read_selector(value: Value | None) -> Selector:
     if value is None:
         return Selector()
     wanted: dict[str, object] = {}

@@ -17,7 +17,7 @@ from placement.model import Cause, Demand, DemandId, NodeId, Problem, Running, T
 from placement.planners import claims
 from placement.planners.claims import Claim
 from placement.planners.fitting import place, shape
-from placement.planners.order import Step, guaranteed, next_step
+from placement.planners.order import Step, gain, guaranteed, next_step
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, Vector
 
@@ -32,6 +32,8 @@ class Fit:
     nodes: tuple[NodeId, ...]
     moved: Mapping[DemandId, tuple[NodeId, ...]] = field(default_factory=dict)
     victims: tuple[tuple[Victim, Cause], ...] = ()
+    form: int = 0
+    """Number of the demand's form that the nodes are for."""
 
 
 class Fitter(Protocol):
@@ -52,6 +54,8 @@ class Outcome:
     state: State
     displaced: list[tuple[DemandId, Cause, DemandId]] = field(default_factory=list)
     blocked: dict[DemandId, Claim | None] = field(default_factory=dict)
+    forms: dict[DemandId, int] = field(default_factory=dict)
+    """The form that each newcomer got."""
 
 
 def admit(problem: Problem, tree: Tree, fitter: Fitter) -> Outcome:
@@ -64,6 +68,7 @@ class _Admission:
         self.problem, self.tree, self.fitter = problem, tree, fitter
         self.outcome = Outcome(State(problem, tree))
         self.arrival = {d.id: (d.submitted_s, i) for i, d in enumerate(problem.pending)}
+        self.forms = {d.id: tuple(map(d.form, range(1 + len(d.alternatives)))) for d in problem.pending}
         self.starts = {d.id: Step(d, self.arrival[d.id], tuple(claims.asked(d).items())) for d in problem.pending}
         self.queues: dict[TenantId, list[Step]] = {}
         for step in self.starts.values():
@@ -96,7 +101,7 @@ class _Admission:
         for demand in self.growing.values():
             bundle = demand.bundles[len(self._held(demand))]
             arrival = self.arrival.get(demand.id, (demand.submitted_s, -1))
-            step = Step(demand, arrival, bundle.resources.entries, grows=True)
+            step = Step(demand, arrival, bundle.resources.entries, True, gain(demand, len(self._held(demand))))
             head = heads.get(demand.tenant)
             if head is None or step.rank < head.rank:
                 heads[demand.tenant] = step
@@ -112,17 +117,31 @@ class _Admission:
         demand = step.demand
         if self._likeness(demand) in self.hopeless:
             return None
-        n, more = demand.min_bundles, claims.asked(demand)
-        has_room = False
-        if self._allowed(demand, more):
-            for fit in self.fitter.on_idle(self.state, demand, n):
-                has_room = True
-                if self._delays_nobody(demand, more, fit):
-                    return fit
+        forms, has_room = self.forms[demand.id], False
+        for number, form in enumerate(forms):
+            fit, found_room = self._on_idle(form)
+            has_room |= found_room
+            if fit is not None:
+                return replace(fit, form=number)
         if has_room:
             # Where there is room but for a claim, nobody is displaced: that victim could have been spared.
-            return self._beside(demand, more)
-        return self._displacing(demand, n, more)
+            return None
+        for number, form in enumerate(forms):
+            fit = self._displacing(form, form.min_bundles, claims.asked(form))
+            if fit is not None:
+                return replace(fit, form=number)
+        return None
+
+    def _on_idle(self, demand: Demand) -> tuple[Fit | None, bool]:
+        """Return a place on what is idle, and whether there is room but for claims."""
+        more = claims.asked(demand)
+        has_room = False
+        if self._allowed(demand, more):
+            for fit in self.fitter.on_idle(self.state, demand, demand.min_bundles):
+                has_room = True
+                if self._delays_nobody(demand, more, fit):
+                    return fit, True
+        return (self._beside(demand, more) if has_room else None), has_room
 
     def _displacing(self, demand: Demand, n: int, more: Vector) -> Fit | None:
         fits = self.fitter.by_displacing(self.state, demand, n)
@@ -130,9 +149,11 @@ class _Admission:
 
     def _grow(self, step: Step) -> Fit | None:
         demand, n = step.demand, len(self._held(step.demand)) + 1
+        if step.gain <= 0:
+            return None
         if self._allowed(demand, step.amounts):
             held = self._held(demand)
-            nodes = place(self.state.rooms, self.tree.capacity, demand, n, held)
+            nodes = place(self.state.rooms, self.tree.capacity, demand, n, held, self.state.closed_to(demand))
             if nodes is not None:
                 fit = Fit(held + nodes)
                 return fit if self._delays_nobody(demand, step.amounts, fit) else None
@@ -186,7 +207,8 @@ class _Admission:
     def _beside(self, demand: Demand, more: Vector) -> Fit | None:
         """Try to place the demand beside what the claims will need."""
         for claim in self._claims():
-            nodes = place(claims.leave_room(self.state, claim), self.tree.capacity, demand, demand.min_bundles)
+            rooms, closed = claims.leave_room(self.state, claim), self.state.closed_to(demand)
+            nodes = place(rooms, self.tree.capacity, demand, demand.min_bundles, closed=closed)
             if nodes is not None:
                 trial = self.state.copy()
                 trial.hold(demand, nodes)
@@ -198,7 +220,7 @@ class _Admission:
     # -- what follows from a decision ----------------------------------------------------------------------------
 
     def _adopt(self, step: Step, fit: Fit) -> None:
-        demand = step.demand
+        demand = step.demand if step.grows else self.forms[step.demand.id][fit.form]
         before = {node: dict(self.state.rooms[node].free) for victim, _ in fit.victims for node in victim.running.nodes}
         _apply(self.state, demand, fit)
         for victim, cause in fit.victims:
@@ -206,6 +228,7 @@ class _Admission:
             self.growing.pop(victim.id, None)
         if not step.grows:
             self.queues[demand.tenant].remove(step)
+            self.outcome.forms[demand.id] = fit.form
         self.growing.pop(demand.id, None)
         if len(self._held(demand)) < len(demand.bundles):
             self.growing[demand.id] = demand
@@ -228,7 +251,7 @@ class _Admission:
         sides = {self.tree.paths[victim.tenant][-1] for victim, _ in fit.victims}
         for demand_id in list(self.outcome.blocked):
             step = self.starts[demand_id]
-            kinds = shape(step.demand.bundles[: step.demand.min_bundles])
+            kinds = [k for form in self.forms[demand_id] for k in shape(form.bundles[: form.min_bundles])]
             if self.tree.paths[step.demand.tenant][-1] in sides or any(
                 room.open and room.fits(resources) and selector.accepts(room.node)
                 for room in roomier
@@ -257,14 +280,17 @@ class _Admission:
         self.outcome.blocked[demand.id] = claim
 
     def _claim(self, demand: Demand) -> Claim | None:
-        return claims.claim(self.state, demand, tuple(replace(claim, ahead=()) for claim in self._claims()))
+        """Return the claim of the form that can start the earliest."""
+        ahead = tuple(replace(claim, ahead=()) for claim in self._claims())
+        found = [claims.claim(self.state, form, ahead) for form in self.forms[demand.id]]
+        return min((claim for claim in found if claim is not None), key=lambda claim: claim.start, default=None)
 
     @staticmethod
     def _likeness(demand: Demand) -> object:
         """Return what makes two demands equal for admission: where one is blocked, so is the other after it."""
         bundles = shape(demand.bundles[: demand.min_bundles])
         known = (demand.priority, demand.topologies, demand.runtime_s, demand.preemptible, demand.submitted_s)
-        return demand.tenant, bundles, known
+        return demand.tenant, bundles, known, demand.alternatives
 
 
 def _apply(state: State, demand: Demand, fit: Fit) -> None:

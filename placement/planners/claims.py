@@ -53,7 +53,7 @@ def startable(state: State, demand: Demand) -> tuple[NodeId, ...] | None:
     more = asked(demand)
     if state.tree.refusal(demand.tenant, state.use_with(demand.tenant, more), more) is not None:
         return None
-    return place(state.rooms, state.tree.capacity, demand, demand.min_bundles)
+    return place(state.rooms, state.tree.capacity, demand, demand.min_bundles, closed=state.closed_to(demand))
 
 
 def ends(state: State, endless: str | None = None) -> list[tuple[Start, Running]]:
@@ -89,7 +89,8 @@ def claim(
     """Return the demand's claim behind those ahead; None where its moment cannot be foreseen."""
     order = ends(state)
     leaves = {(c.start[0] + c.demand.runtime_s, 0.0, 0) for c in ahead if c.demand.runtime_s and c.start[0] != UNKNOWN}
-    moments = sorted({start for start, _ in order} | leaves)
+    opens = {(r.ends_s, 0.0, 0) for r in state.problem.reservations if r.ends_s > state.problem.now_s}
+    moments = sorted({start for start, _ in order} | leaves | opens)
 
     def possible(i: int, behind: tuple[Claim, ...]) -> bool:
         return startable(moment(state, Claim(demand, moments[i], behind, passed), order), demand) is not None
@@ -97,11 +98,11 @@ def claim(
     low, high = 0, len(moments) - 1
     if high < 0 or not possible(high, ()):
         return None
-    while low < high:
+    while low < high and not opens:  # reservations come and go, so a later moment may be worse
         middle = (low + high) // 2
         low, high = (low, middle) if possible(middle, ()) else (middle + 1, high)
-    for i in range(low, min(len(moments), low + MOST_MOMENTS)):
-        if not ahead or possible(i, ahead):
+    for i in range(low, min(len(moments), low + (len(moments) if opens else MOST_MOMENTS))):
+        if not (ahead or opens) or possible(i, ahead):
             return Claim(demand, moments[i], ahead, passed)
     return None
 
@@ -112,6 +113,7 @@ def moment(state: State, held: Claim, order: Sequence[tuple[Start, Running]] | N
     """
     order = ends(state) if order is None else order
     then = after(state, [r for start, r in order if start <= held.start or r.demand.id in held.passed])
+    then.at_s = max(then.at_s, held.start[0])
     for other in held.ahead:
         nodes = startable(then, other.demand) if other.holds_at(held.start) else None
         if nodes is not None:

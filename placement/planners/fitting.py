@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from placement.localities import values_open_to
 from placement.model import ACCELERATOR_KEY, Bundle, Demand, Node, NodeId, Resources, Selector, Topology
-from placement.planners.state import Room, State, Victim
+from placement.planners.state import GPU, Room, State, Victim
 from placement.planners.tree import Vector
 
 Rooms = Mapping[NodeId, Room]
@@ -40,14 +40,20 @@ def speed_on(demand: Demand, node: Node) -> float:
 
 
 def place(
-    rooms: Rooms, capacity: Vector, demand: Demand, n: int, held: Sequence[NodeId] = ()
+    rooms: Rooms,
+    capacity: Vector,
+    demand: Demand,
+    n: int,
+    held: Sequence[NodeId] = (),
+    closed: Container[NodeId] = (),
 ) -> tuple[NodeId, ...] | None:
     """Return nodes for bundles ``len(held)`` .. ``n`` - 1, or None where they do not fit.
 
-    Fast nodes come first, then those that are left the fullest. ``held`` are the nodes of the bundles before. As many
+    Fast nodes come first, then those near its inputs, for work without accelerators those without, then those that
+    are left the fullest. ``held`` are the nodes of the bundles before; nothing new goes on those ``closed``. As many
     preferred topologies hold as are found to.
     """
-    fill = _Fill(rooms, capacity, demand, n, held)
+    fill = _Fill(rooms, capacity, demand, n, held, closed)
     required = [topology for topology in demand.topologies if topology.required]
     for wishes in _subsets([topology for topology in demand.topologies if not topology.required]):
         answer = fill.under([*required, *wishes])
@@ -86,8 +92,17 @@ class _Fill:
     balanced, then its slices, then single nodes. Each slice goes where it fits first; none is moved again.
     """
 
-    def __init__(self, rooms: Rooms, capacity: Vector, demand: Demand, n: int, held: Sequence[NodeId]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        capacity: Vector,
+        demand: Demand,
+        n: int,
+        held: Sequence[NodeId],
+        closed: Container[NodeId],
+    ) -> None:
         self.rooms, self.capacity, self.demand, self.held, self.n = rooms, capacity, demand, held, n
+        self.closed, self.near = closed, frozenset(demand.near)
         self.apart: tuple[str, ...] = ()
 
     def under(self, topologies: Sequence[Topology]) -> tuple[NodeId, ...] | None:
@@ -232,11 +247,17 @@ class _Fill:
 
     def _candidates(self, group: Group, rooms: Rooms, own: Mapping[NodeId, Room]) -> list[NodeId]:
         resources, selector = group
-        able: list[tuple[tuple[float, float], int, NodeId]] = []
+        able: list[tuple[tuple[float, bool, bool, float], int, NodeId]] = []
+        plain = not resources.get(GPU)
         for node, room in rooms.items():
             room = own.get(node, room)
-            if room.open and room.fits(resources) and selector.accepts(room.node):
-                key = (-speed_on(self.demand, room.node), slack(room.free, self.capacity))
+            if room.open and node not in self.closed and room.fits(resources) and selector.accepts(room.node):
+                key = (
+                    -speed_on(self.demand, room.node),
+                    node not in self.near,
+                    plain and room.gpu > 0,
+                    slack(room.free, self.capacity),
+                )
                 able.append((key, len(able), node))
         able.sort()
         return [node for _, _, node in able]

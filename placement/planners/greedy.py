@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from placement.model import Cause, Demand, DemandId, NodeId, Plan, Problem
 from placement.planners import rules
@@ -42,7 +43,7 @@ class GreedyFitter:
     """Places on idle nodes by best fit; looks for victims singly, node by node, then all over."""
 
     def on_idle(self, state: State, demand: Demand, n: int) -> Iterator[Fit]:
-        nodes = place(state.rooms, state.tree.capacity, demand, n)
+        nodes = place(state.rooms, state.tree.capacity, demand, n, closed=state.closed_to(demand))
         if nodes is not None:
             yield Fit(nodes)
 
@@ -61,6 +62,7 @@ class VictimSearch:
         self.more: Vector = asked(demand, n)
         if self.held:
             add(self.more, asked(demand, len(self.held)), -1)
+        self.closed = state.closed_to(demand)
         self.candidates = possible_victims(state, demand)
         self.rank = {victim: i for i, victim in enumerate(self.candidates)}
 
@@ -135,7 +137,7 @@ class VictimSearch:
 
     def _nodes(self, victims: Sequence[Victim]) -> tuple[NodeId, ...] | None:
         rooms = rooms_without(self.state, victims)
-        return place(rooms, self.state.tree.capacity, self.demand, self.n, self.held)
+        return place(rooms, self.state.tree.capacity, self.demand, self.n, self.held, self.closed)
 
     def _works(self, victims: Sequence[Victim]) -> bool:
         return self._order(victims) is not None and self._nodes(victims) is not None
@@ -151,12 +153,12 @@ class VictimSearch:
 
 
 def possible_victims(state: State, newcomer: Demand) -> list[Victim]:
-    """Return who might have to yield, best to go first; elastic work is shrunk to its minimum before it is stopped."""
+    """Return who might have to yield, best to go first; of equals, elastic work is shrunk before any is stopped."""
     stops = [Victim(r) for r in state.alive.values() if rules.might_displace(state, newcomer, Victim(r))]
     out: list[Victim] = []
-    for victim in rules.preference(state, newcomer, stops):
-        least = victim.running.demand.min_bundles
-        if least < len(victim.running.nodes):
-            out.append(Victim(victim.running, least))
-        out.append(victim)
+    for _, level in groupby(rules.preference(state, newcomer, stops), key=lambda v: v.running.demand.priority):
+        victims = list(level)
+        elastic = (v.running for v in victims if v.running.demand.min_bundles < len(v.running.nodes))
+        out += [Victim(running, running.demand.min_bundles) for running in elastic]
+        out += victims
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from placement.model import ROOT, Demand, TenantId
 from placement.planners.state import State
@@ -18,15 +19,32 @@ class Step:
     arrival: tuple[float, int]
     more: tuple[tuple[str, int], ...]
     grows: bool = False
+    gain: float = 1.0
+    """Throughput that the next bundle brings, relative to that of its first one."""
 
     @property
     def amounts(self) -> Vector:
         return dict(self.more)
 
     @property
-    def rank(self) -> tuple[int, bool, tuple[float, int]]:
-        """Return the order inside a tenant: the more important, starts before growth, first come first served."""
-        return -self.demand.priority, self.grows, self.arrival
+    def rank(self) -> tuple[int, bool, float, tuple[float, int]]:
+        """Return the order inside a tenant: the more important, starts before growth, then where a bundle brings the
+        most, first come first served.
+        """
+        return -self.demand.priority, self.grows, -self.gain, self.arrival
+
+
+def gain(demand: Demand, n_has: int) -> float:
+    """Return what bundle ``n_has`` brings an elastic gang that has those before, in units of its first bundle's.
+
+    Between the points of its scaling throughput is linear; beyond them it rises as before.
+    """
+    if not demand.scaling:
+        return 1.0
+    points = sorted({0: 0.0, **dict(demand.scaling)}.items())
+    rises = [(n, (high - low) / (n - before)) for (before, low), (n, high) in pairwise(points)]
+    here = next((rise for n, rise in rises if n > n_has), rises[-1][1])
+    return round(here / rises[0][1], 9) if rises[0][1] > 0 else 0.0
 
 
 def guaranteed(state: State, tenant: TenantId, more: Vector) -> bool:
@@ -57,4 +75,4 @@ def _winner(state: State, node: TenantId, own: dict[TenantId, Step]) -> Step | N
 
 def _key(state: State, tenant: TenantId, step: Step) -> tuple[object, ...]:
     borrows = not guaranteed(state, tenant, step.amounts)
-    return borrows, step.grows, state.tree.share(tenant, state.use[tenant]), step.arrival
+    return borrows, step.grows, state.tree.share(tenant, state.use[tenant]), -step.gain, step.arrival

@@ -15,7 +15,11 @@ from placement.score import order_of_service
 def plan_from(problem: Problem, tree: Tree, outcome: Outcome, stats: SolveStats | None = None) -> Plan:
     """Return the plan: grants in order of arrival, preemptions in the order of going."""
     state = outcome.state
-    grants = tuple(Grant(d.id, state.granted[d.id][1]) for d in problem.pending if d.id in state.granted)
+    grants = tuple(
+        Grant(d.id, state.granted[d.id][1], outcome.forms.get(d.id, 0))
+        for d in problem.pending
+        if d.id in state.granted
+    )
     waiting = {d.id: Waiting(Reason.CAPACITY, "waits for room") for d in problem.pending if d.id not in state.granted}
     preemptions, resizes = _preemptions(problem, outcome), _resizes(problem, outcome)
     return sparing(problem, Plan(grants, preemptions, resizes, waiting, {}, stats or SolveStats()))

@@ -93,16 +93,39 @@ class Going:
         self.use: dict[TenantId, Vector] = {}
 
     def may(self, victim: Victim) -> bool:
-        """Return whether the victim may go next; those of the newcomer's own tenant go by another rule."""
+        """Return whether the victim may go next; those of the newcomer's own tenant go by another rule.
+
+        Elastic work that stops is shrunk to its minimum first, and its tenant is still above its quota then.
+        """
         if victim.tenant == self.newcomer.tenant:
             return True
-        tree, use = self.state.tree, self.state.use
-        _, side = tree.apart(self.newcomer.tenant, victim.tenant)
-        return all(tree.above(node, self.use.get(node, use[node]), victim.released) for node in side)
+        first, *rest = steps(victim)
+        return self._may(victim, first, {}) and all(self._may(victim, step, first) for step in rest)
 
-    def leave(self, victim: Victim) -> None:
+    def _may(self, victim: Victim, amounts: Vector, gone: Vector) -> bool:
+        tree = self.state.tree
+        _, side = tree.apart(self.newcomer.tenant, victim.tenant)
+        return all(tree.above(node, self._without(node, gone), amounts) for node in side)
+
+    def _without(self, node: TenantId, gone: Vector) -> Vector:
+        use = self.use.get(node, self.state.use[node])
+        return {name: amount - gone.get(name, 0) for name, amount in use.items()} if gone else use
+
+    def leave(self, victim: Victim, amounts: Vector | None = None) -> None:
+        """Count the victim out, or only these amounts of it."""
         for node in self.state.tree.paths[victim.tenant]:
-            add(self.use.setdefault(node, dict(self.state.use[node])), victim.released, -1)
+            released = victim.released if amounts is None else amounts
+            add(self.use.setdefault(node, dict(self.state.use[node])), released, -1)
+
+
+def steps(victim: Victim) -> tuple[Vector, ...]:
+    """Return the amounts that a victim gives up one after the other: what is above its minimum, then the rest."""
+    least = victim.running.demand.min_bundles
+    if victim.keep or least >= len(victim.running.nodes):
+        return (victim.released,)
+    shrunk = Victim(victim.running, least).released
+    rest = {name: amount - shrunk.get(name, 0) for name, amount in victim.released.items()}
+    return shrunk, rest
 
 
 def going_order(state: State, newcomer: Demand, victims: Sequence[Victim]) -> tuple[Victim, ...] | None:
@@ -113,7 +136,7 @@ def going_order(state: State, newcomer: Demand, victims: Sequence[Victim]) -> tu
     own = [victim for victim in victims if victim.tenant == newcomer.tenant]
     others = [victim for victim in victims if victim.tenant != newcomer.tenant]
     others.sort(key=lambda v: (sum(v.released.values()), v.id))
-    if _goes(state, newcomer, (*own, *others)):
+    if _goes(state, newcomer, (*own, *others)) or _goes_in_steps(state, newcomer, own, others):
         return (*own, *others)
     if len(others) <= 5:
         for order in permutations(others):
@@ -128,6 +151,21 @@ def _goes(state: State, newcomer: Demand, order: Sequence[Victim]) -> bool:
         if not going.may(victim):
             return False
         going.leave(victim)
+    return True
+
+
+def _goes_in_steps(state: State, newcomer: Demand, own: Sequence[Victim], others: Sequence[Victim]) -> bool:
+    """Return whether the victims may go if all elastic work that stops is shrunk before anything else goes."""
+    going = Going(state, newcomer)
+    for victim in own:
+        going.leave(victim)
+    parts = [(victim, steps(victim)) for victim in others]
+    queue = [(victim, part[0]) for victim, part in parts if len(part) > 1]
+    queue += sorted(((v, part[-1]) for v, part in parts), key=lambda step: (sum(step[1].values()), step[0].id))
+    for victim, amounts in queue:
+        if not going._may(victim, amounts, {}):
+            return False
+        going.leave(victim, amounts)
     return True
 
 

@@ -18,6 +18,7 @@ from placement.model import (
     Running,
     TenantId,
 )
+from placement.planners.keeping import closed_to
 from placement.planners.tree import Tree, Vector, add
 
 GPU = "GPU"
@@ -150,10 +151,10 @@ class Victim:
 
 
 class State:
-    """Mutable; ``copy`` is cheap enough for trials."""
+    """Mutable; ``copy`` is cheap enough for trials. ``at_s`` is the moment that it describes."""
 
     def __init__(self, problem: Problem, tree: Tree) -> None:
-        self.problem, self.tree = problem, tree
+        self.problem, self.tree, self.at_s = problem, tree, problem.now_s
         self.rooms: dict[NodeId, Room] = {}
         for node in problem.nodes:
             room = Room(node, dict(node.resources.items()), node.resources.get(GPU))
@@ -172,11 +173,21 @@ class State:
 
     def copy(self) -> State:
         twin = object.__new__(State)
-        twin.problem, twin.tree = self.problem, self.tree
+        twin.problem, twin.tree, twin.at_s = self.problem, self.tree, self.at_s
         twin.rooms = {key: room.copy() for key, room in self.rooms.items()}
         twin.use = {key: dict(use) for key, use in self.use.items()}
         twin.alive, twin.granted = dict(self.alive), dict(self.granted)
         return twin
+
+    def closed_to(self, demand: Demand) -> frozenset[NodeId]:
+        """Return the nodes on which a demand may take no new place at this moment, for reservations."""
+        if not self.problem.reservations:
+            return frozenset()
+        running, until_s = self.alive.get(demand.id), None
+        if running is not None and demand.runtime_s is not None:
+            end_s = running.started_s + demand.runtime_s
+            until_s = end_s if end_s >= self.at_s else None
+        return closed_to(self.problem, self.tree, demand, self.at_s, until_s)
 
     def hold(self, demand: Demand, nodes: Sequence[NodeId], sign: int = 1, first: int = 0) -> None:
         """Count bundles ``first``.. of a demand on their nodes and tenants (or off them with sign -1)."""

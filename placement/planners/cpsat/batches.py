@@ -23,6 +23,7 @@ class Kind:
     selector: Selector
     must: tuple[int, ...]
     may: tuple[int, ...]
+    closed: frozenset[NodeId] = frozenset()
 
     @property
     def first(self) -> int:
@@ -38,6 +39,8 @@ class Gang:
     least: int
     most: int
     optional: bool = False
+    closed: frozenset[NodeId] = frozenset()
+    """Nodes that take nothing of it, for reservations."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -46,7 +49,13 @@ class Gang:
         for i, bundle in enumerate(self.demand.bundles[: self.most]):
             groups.setdefault((bundle.resources, bundle.selector, i // size), []).append(i)
         return tuple(
-            Kind(resources, selector, tuple(i for i in at if i < self.least), tuple(i for i in at if i >= self.least))
+            Kind(
+                resources,
+                selector,
+                tuple(i for i in at if i < self.least),
+                tuple(i for i in at if i >= self.least),
+                self.closed,
+            )
             for (resources, selector, _), at in groups.items()
         )
 
@@ -70,10 +79,12 @@ class Batch:
 
     def hosts(self, kind: Kind) -> list[NodeId]:
         """Return the nodes on which one bundle of this kind could stand if every victim there yielded."""
-        like = (kind.resources, kind.selector)
+        like = (kind.resources, kind.selector, kind.closed)
         if like not in self._hosts:
             self._hosts[like] = [
-                name for name, room in self.rooms.items() if room.open and self._could_host(kind, name, room)
+                name
+                for name, room in self.rooms.items()
+                if room.open and name not in kind.closed and self._could_host(kind, name, room)
             ]
         return self._hosts[like]
 

@@ -315,6 +315,22 @@ class Programme:
             uses = victim.running.resources
             self.model.add(sum(counted[n] for n in names if uses.get(n)) >= self._goes(victim))
         for name in names:
-            spared = sum(victim.running.resources.get(name) * last[victim.id] for victim in victims)
+            spared = sum(self._last_step(victim, last[victim.id], name) for victim in victims)
             left = self._use(tenant, name) + spared
             self.model.add(left >= quota.get(name, 0) + 1).only_enforce_if(counted[name])
+
+    def _last_step(self, victim: Victim, last: Bool, name: str) -> Linear:
+        """Return what the last victim gives up in its last step: its minimum where it stops, else what it drops."""
+        bundles, least = victim.running.demand.bundles, victim.running.demand.min_bundles
+        n = len(victim.running.nodes)
+        if least >= n:
+            return victim.running.resources.get(name) * last
+        out: list[Linear] = []
+        for i in range(n):
+            counts = self.model.new_bool_var(f"bundle {i} of {victim.id} goes last")
+            self.model.add_implication(counts, last)
+            self.model.add_implication(counts, self.vars.drops[victim.id, i])
+            if i >= least:
+                self.model.add_implication(counts, ~self.vars.stops[victim.id])
+            out.append(bundles[i].resources.get(name) * counts)
+        return sum(out)

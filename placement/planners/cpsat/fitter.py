@@ -157,8 +157,10 @@ def _batch(state: State, demand: Demand, n: int, candidates: Sequence[Victim], *
     for other in [*movable, *([demand] if demand.id in state.granted else [])]:
         for node, bundle in zip(state.granted[other.id][1], other.bundles, strict=False):
             rooms[node].take(bundle.resources, -1)
-    gangs = [Gang(demand, n, n)]
-    gangs += [Gang(other, len(state.granted[other.id][1]), len(state.granted[other.id][1])) for other in movable]
+    gangs = [Gang(demand, n, n, closed=state.closed_to(demand))]
+    for other in movable:
+        has = len(state.granted[other.id][1])
+        gangs.append(Gang(other, has, has, closed=state.closed_to(other)))
     return Batch(tuple(gangs), unlike(candidates), rooms)
 
 

@@ -12,7 +12,6 @@ from placement.model import (
     Cause,
     Demand,
     DemandId,
-    Grant,
     NodeId,
     Plan,
     Preemption,
@@ -68,7 +67,7 @@ def with_fewest_victims(problem: Problem, plan: Plan, meter: Meter) -> Plan | No
         return None
     victims = tuple(Victim(running) for running in problem.running if running.demand.id in gone)
     state = State(problem, Tree(problem))
-    batch = Batch(_gangs(problem, plan), victims, state.rooms)
+    batch = Batch(_gangs(problem, plan, state), victims, state.rooms)
     if batch.size() > MOST_VARIABLES:
         return None
     programme = Programme(state, batch)
@@ -80,7 +79,7 @@ def with_fewest_victims(problem: Problem, plan: Plan, meter: Meter) -> Plan | No
     nodes, keeps = placements(programme, solver), kept(programme, solver)
     return replace(
         plan,
-        grants=tuple(Grant(grant.demand, nodes[grant.demand]) for grant in plan.grants),
+        grants=tuple(replace(grant, nodes=nodes[grant.demand]) for grant in plan.grants),
         preemptions=tuple(p for p in plan.preemptions if keeps[p.demand] == 0),
         resizes=tuple(
             Resize(name, len(at), keeps[name], at[: keeps[name]], why[0], why[1])
@@ -100,10 +99,15 @@ def _displaced(problem: Problem, plan: Plan) -> Mapping[DemandId, tuple[Why, tup
     return {p.demand: ((p.cause, p.beneficiaries), at[p.demand]) for p in yielding}
 
 
-def _gangs(problem: Problem, plan: Plan) -> tuple[Gang, ...]:
+def _gangs(problem: Problem, plan: Plan, state: State) -> tuple[Gang, ...]:
     """Return what the plan grants, as gangs that have to have just that many bundles."""
-    n_bundles = {grant.demand: len(grant.nodes) for grant in plan.grants}
-    return tuple(Gang(d, n_bundles[d.id], n_bundles[d.id]) for d in problem.pending if d.id in n_bundles)
+    granted = {grant.demand: grant for grant in plan.grants}
+    out: list[Gang] = []
+    for demand in problem.pending:
+        if demand.id in granted:
+            n, form = len(granted[demand.id].nodes), demand.form(granted[demand.id].form)
+            out.append(Gang(form, n, n, closed=state.closed_to(form)))
+    return tuple(out)
 
 
 def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
@@ -111,7 +115,8 @@ def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
 
     Who starts, with how many bundles, and who yields stay as decided.
     """
-    gangs, state = _gangs(problem, plan), _under(problem, plan)
+    state = _under(problem, plan)
+    gangs = _gangs(problem, plan, state)
     batch = Batch(gangs, (), state.rooms)
     if not gangs or meter.spent or batch.size() > MOST_VARIABLES or not _matters(batch):
         return None
@@ -123,7 +128,7 @@ def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
     if status not in SOLVED:
         return None
     nodes = placements(programme, solver)
-    return replace(plan, grants=tuple(Grant(grant.demand, nodes[grant.demand]) for grant in plan.grants))
+    return replace(plan, grants=tuple(replace(grant, nodes=nodes[grant.demand]) for grant in plan.grants))
 
 
 def _under(problem: Problem, plan: Plan) -> State:
@@ -173,7 +178,7 @@ def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
     batch = Batch(gangs, victims, state.rooms)
     most = most_there_can_be(problem)
-    if meter.spent or batch.size() > MOST_VARIABLES:
+    if meter.spent or batch.size() > MOST_VARIABLES or any(d.alternatives for d in problem.pending):
         return most
     programme = Programme(state, batch)
     for victim, kinds in beneficiaries.items():
