@@ -22,7 +22,7 @@ from placement.planners.base import Budget
 
 LONGEST_S = 30 * 86400.0
 LONG_S = 3600.0
-MOST_AT_ONCE = 2_000
+MOST_AT_ONCE = 500
 """Turns at one moment of virtual time."""
 
 
