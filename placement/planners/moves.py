@@ -29,6 +29,9 @@ from placement.score import order_of_service
 MOST_GANGS = 16
 """Blocked gangs for which room is sought in one plan; those behind them wait for the next."""
 MOST_CLAIMS = 8
+"""Blocked gangs whose claims are kept, as in admission."""
+LARGE = 1000
+"""Nodes above which fewer gangs are tried and fewer claims kept, so that the work stays about the same."""
 
 _T = TypeVar("_T")
 
@@ -49,6 +52,7 @@ class _Pass:
     state: State = field(init=False)
     relocator: Relocator = field(init=False)
     demands: dict[DemandId, Demand] = field(init=False)
+    held: dict[DemandId, Claim | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tree = Tree(self.problem)
@@ -128,7 +132,7 @@ class _Pass:
         """Let blocked gangs in, in the order of service; who is passed keeps its claim."""
         n_tried, blocked, hopeless = 0, list[Demand](), set[object]()
         for demand in order:
-            if demand.id not in self.plan.waiting or n_tried >= MOST_GANGS:
+            if demand.id not in self.plan.waiting or n_tried >= self._of(MOST_GANGS):
                 continue
             likeness = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topologies)
             found = None
@@ -203,15 +207,24 @@ class _Pass:
         return self._delays_none_of(waiting, trial, passer)
 
     def _delays_none_of(self, blocked: Sequence[Demand], after: State, passer: Demand) -> bool:
-        """Return whether the first of those who are blocked can start as soon as before."""
-        held: list[Claim] = []
-        for demand in blocked[:MOST_CLAIMS]:
-            found = claims.claim(self.state, demand, tuple(replace(one, ahead=()) for one in held))
+        """Return whether the first of those who are blocked can start as soon as before.
+
+        A claim, once worked out, stands: nothing is adopted that would delay it.
+        """
+        ahead: list[Claim] = []
+        for demand in blocked[: self._of(MOST_CLAIMS)]:
+            if demand.id not in self.held:
+                self.held[demand.id] = claims.claim(self.state, demand, tuple(replace(one, ahead=()) for one in ahead))
+            found = self.held[demand.id]
             if found is not None:
                 if claims.delays(found, after, passer):
                     return False
-                held.append(found)
+                ahead.append(found)
         return True
+
+    def _of(self, most: int) -> int:
+        """Return how many of ``most`` a cluster of this size is worth."""
+        return max(1, most * LARGE // max(LARGE, len(self.problem.nodes)))
 
 
 def _without(plan: Plan, grant: Grant, stops: Sequence[Preemption], shrinks: Sequence[Resize]) -> Plan:
