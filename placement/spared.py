@@ -5,7 +5,7 @@ Part of the judge (``placement.check``): it knows no planner.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from placement import tenantbook
@@ -28,15 +28,37 @@ class _Trial:
 
 
 def spared(problem: Problem, plan: Plan) -> Plan:
-    """Return the plan in which every victim stays that could: one after the other, as ``milder`` finds them."""
-    if not _yielding(plan):
-        return plan
-    nodes, tenants = NodeBook(problem, plan), tenant_book(problem, plan)
-    while (found := _first_that_could_stay(problem, plan, nodes, tenants)) is not None:
-        plan = _with_back(plan, found)
-        tenants = tenants.sparing(_gone(problem, plan))
-        nodes.put_back(found.victim, found.first, found.last)
+    """Return the plan in which every victim stays that could, in the order of ``milder``; those alike stay together."""
+    while _yielding(plan):
+        nodes, tenants = NodeBook(problem, plan), tenant_book(problem, plan)
+        found = _first_that_could_stay(problem, plan, nodes, tenants)
+        if found is None:
+            break
+        for trial in (found, *_stay_with(problem, plan, found, nodes, tenants)):
+            plan = _with_back(plan, trial)
     return plan
+
+
+def _stay_with(problem: Problem, plan: Plan, found: _Trial, nodes: NodeBook, tenants: TenantBook) -> Sequence[_Trial]:
+    """Return more victims like the one found that could stay beside it: as many as have room, or half of them, .."""
+    gone = {victim.demand.id: victim for victim in tenants.gone}
+    like = _kind(gone[found.victim.demand.id])
+    nodes.put_back(found.victim, found.first, found.last)
+    more: list[_Trial] = []
+    for trial in _trials(problem, plan):
+        name = trial.victim.demand.id
+        whole = trial.last == len(trial.victim.nodes)
+        if whole and name != found.victim.demand.id and _kind(gone[name]) == like and _fits_back(nodes, trial):
+            nodes.put_back(trial.victim, trial.first, trial.last)
+            more.append(trial)
+    rest = {victim.demand.id: victim for victim in _without(gone, found)}
+    while more:
+        staying = {trial.victim.demand.id for trial in more}
+        book = tenants.sparing([victim for name, victim in rest.items() if name not in staying])
+        if not any(True for _ in tenantbook.broken_rules(book)):
+            break
+        more = more[: len(more) // 2]
+    return more
 
 
 Books = tuple[NodeBook, TenantBook]
@@ -62,7 +84,7 @@ def _first_that_could_stay(problem: Problem, plan: Plan, nodes: NodeBook, tenant
     gone = {victim.demand.id: victim for victim in tenants.gone}
     for trial in _trials(problem, plan):
         victim = gone[trial.victim.demand.id]
-        kind = (victim.demand.tenant, victim.demand.priority, victim.amounts, victim.cause, victim.beneficiaries)
+        kind = _kind(victim)
         if (n_trials < MOST_TRIALS or kind not in refused) and _fits_back(nodes, trial):
             n_trials += 1
             book = tenants.sparing(_without(gone, trial))
@@ -88,6 +110,10 @@ def _trials(problem: Problem, plan: Plan) -> list[_Trial]:
     return sorted(out, key=lambda trial: -trial.victim.demand.priority)
 
 
+def _kind(victim: Displaced) -> Hashable:
+    return victim.demand.tenant, victim.demand.priority, victim.amounts, victim.cause, victim.beneficiaries
+
+
 def _without(gone: Mapping[DemandId, Displaced], trial: _Trial) -> list[Displaced]:
     """Return the victims without what the trial gives back; who still yields a part goes last, as in a plan."""
     rest = [victim for name, victim in gone.items() if name != trial.victim.demand.id]
@@ -109,6 +135,7 @@ def _fits_back(nodes: NodeBook, trial: _Trial) -> bool:
 
 
 def _with_back(plan: Plan, trial: _Trial) -> Plan:
+    """Return the plan with the trial's bundles where they were."""
     name = trial.victim.demand.id
     if any(p.demand == name for p in plan.preemptions):
         return replace(plan, preemptions=tuple(p for p in plan.preemptions if p.demand != name))
