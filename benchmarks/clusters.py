@@ -57,7 +57,7 @@ def cluster(n_nodes: int, n_gangs: int, seed: int) -> Problem:
     pending = tuple(
         _gang(f"p{i}", int(size), tenants, random) for i, size in enumerate(random.choice(SIZES, n_gangs, p=SHARES))
     )
-    return Problem(nodes, tenants, running, pending, NOW_S, Policy(objective=Objective.WEIGHTED))
+    return Problem(nodes, _lawful(tenants, running), running, pending, NOW_S, Policy(objective=Objective.WEIGHTED))
 
 
 def _tenants(n_gpus: int, random: np.random.Generator) -> tuple[Tenant, ...]:
@@ -71,7 +71,20 @@ def _tenants(n_gpus: int, random: np.random.Generator) -> tuple[Tenant, ...]:
     return tuple(out)
 
 
-_PER_GPU = {"CPU": 8, "memory": "64GiB"}
+def _lawful(tenants: tuple[Tenant, ...], running: tuple[Running, ...]) -> tuple[Tenant, ...]:
+    """Return tenants whose borrowing limits allow what they run."""
+    used = dict.fromkeys((tenant.id for tenant in tenants), 0)
+    for work in running:
+        used[work.demand.tenant] += work.resources.get("GPU")
+    out = []
+    for tenant in tenants:
+        quota = (tenant.quota or Resources()).get("GPU")
+        least = max(0, used[tenant.id] - quota)
+        limit = tenant.borrow_limit and tuple((name, max(amount, least)) for name, amount in tenant.borrow_limit)
+        out.append(replace(tenant, borrow_limit=limit))
+    return tuple(out)
+
+
 _BUNDLES: dict[tuple[int, str], Bundle] = {}
 
 
@@ -157,6 +170,8 @@ def _running(nodes: tuple[Node, ...], tenants: tuple[Tenant, ...], random: np.ra
         if stay:
             started = float(NOW_S - random.exponential(10_000.0))
             saved = started + (NOW_S - started) * float(random.random()) if random.random() < 0.7 else None
-            plain = replace(demand, topologies=(), bundles=tuple(bundle(b.resources.get("GPU") // 1000) for b in demand.bundles))
+            plain = replace(
+                demand, topologies=(), bundles=tuple(bundle(b.resources.get("GPU") // 1000) for b in demand.bundles)
+            )
             out.append(Running(plain, tuple(nodes[k].id for k in at), started, saved))
     return tuple(out)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from placement.ageing import aged
 from placement.check import violations
 from placement.inuse import used_shares
 from placement.model import Objective, Plan, Problem, Share, TenantId
 from placement.planners.base import Budget, Planner
+from placement.planners.bulk import is_large
 from placement.planners.cpsat import CpSat
 from placement.planners.goodput import Goodput
 from placement.planners.greedy import Greedy
 from placement.planners.moves import with_moves
+from placement.planners.pools import Pools
 from placement.score import Score, most_there_can_be, score
 from placement.shares import entitlements
 
@@ -22,6 +25,15 @@ PLANNERS: tuple[Planner, ...] = (CpSat(), Greedy())
 ROUNDS: tuple[Planner, ...] = (Goodput(), Greedy())
 """The planners where goodput is the aim: the first whose plan the judge passes answers, as the score of the laws' order
 of service says nothing of goodput."""
+
+WEIGHTED: tuple[Planner, ...] = (Pools(), Greedy())
+"""The planners where the largest total value is the aim."""
+
+STEEP = 512.0
+"""How many times the class below it a priority class is worth where value stands in for the laws' order."""
+
+LARGE: tuple[Planner, ...] = (Pools(STEEP), Greedy())
+"""The planners of the laws' order where the clusters are too large to prove decision by decision."""
 
 
 def plan(
@@ -41,11 +53,12 @@ def plan(
     planners : sequence of Planner
         The last one answers even where the judge objects, and its answer says so.
     """
+    problem = aged(problem)
     began, fallbacks, entitled = clock(), list[str](), entitlements(problem)
     best: tuple[Score, Plan] | None = None
     best_is_sound = False
-    rounds = problem.policy.objective is Objective.GOODPUT and planners is PLANNERS
-    for planner in ROUNDS if rounds else reversed(planners):
+    rungs, first_is_best = rungs_for(problem) if planners is PLANNERS else (planners, False)
+    for planner in rungs if first_is_best else reversed(rungs):
         try:
             proposed = planner(problem, budget)
         except Exception as error:  # a planner's fault must not stop the cluster: the next rung answers
@@ -54,10 +67,10 @@ def plan(
         broken = violations(problem, proposed)
         if broken:
             fallbacks.append(f"{planner.name}: {broken[0]}")
-            if best is not None:
+            if best is not None and not first_is_best:
                 continue
         value = score(problem, proposed, entitled)
-        if rounds and not broken:
+        if first_is_best and not broken:
             return _with_stats(problem, entitled, value, proposed, tuple(fallbacks), clock() - began)
         if best is None or not best_is_sound or value >= best[0]:
             best, best_is_sound = (value, proposed), not broken
@@ -68,6 +81,19 @@ def plan(
     if best_is_sound:
         best = _moved(problem, best, budget, entitled, fallbacks)
     return _with_stats(problem, entitled, *best, tuple(fallbacks), clock() - began)
+
+
+def rungs_for(problem: Problem) -> tuple[Sequence[Planner], bool]:
+    """Return the planners for a problem, the best first, and whether the first sound answer is the answer.
+
+    It is where greedy's cannot be better: goodput is no part of its score, and of a large problem's value the planner
+    of pools has a greedy answer of its own to compare with.
+    """
+    if problem.policy.objective is Objective.GOODPUT:
+        return ROUNDS, True
+    if problem.policy.objective is Objective.WEIGHTED:
+        return WEIGHTED, is_large(problem)
+    return (LARGE if is_large(problem) else PLANNERS), False
 
 
 def _moved(
@@ -100,8 +126,9 @@ def _with_stats(
     used = used_shares(problem, chosen)
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
-    if stats.planner == Greedy.name or (problem.policy.migration and stats.planner != Goodput.name):
-        # No planner's own bound holds for plans that may move running work.
+    unlike = stats.planner == Pools.name and problem.policy.objective is Objective.STRICT
+    if unlike or stats.planner == Greedy.name or (problem.policy.migration and stats.planner != Goodput.name):
+        # No planner's own bound holds for plans that may move running work, nor that of one aim for another.
         bound = max(value.total, most_there_can_be(problem))
         gap = (bound - value.total) / bound if bound else 0.0
         status = stats.status if stats.planner == Greedy.name else "optimal" if gap <= 1e-6 else "feasible"

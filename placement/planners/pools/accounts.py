@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from placement.model import MILLI, Borrow, Problem, Reclaim, TenantId, Within
+from placement.model import MILLI, Borrow, Demand, Problem, Reclaim, TenantId, Within, total
 from placement.planners.pools.sheet import INFINITY, Sheet
 from placement.planners.pools.victims import Group
 from placement.planners.tree import Tree, Vector, add
@@ -37,12 +37,17 @@ class Accounts:
     use: dict[TenantId, Vector]
     resource: str
     asks: dict[Group, float]
+    wanted: dict[TenantId, Vector]
     may_yield: dict[Group, bool] = field(default_factory=dict)
     within: dict[Group, bool] = field(default_factory=dict)
     supply: dict[Group, int] = field(default_factory=dict)
     yields: dict[Group, int] = field(default_factory=dict)
-    limits: dict[tuple[TenantId, str], int] = field(default_factory=dict)
+    limits: dict[tuple[TenantId, str], list[int]] = field(default_factory=dict)
     entitled: dict[TenantId, tuple[int, str]] = field(default_factory=dict)
+
+    def most_got(self, tenant: TenantId, name: str) -> float:
+        """Return the most of a resource that a tenant's newcomers could get."""
+        return max(1.0, sum(a.get(name, 0) for t, a in self.wanted.items() if tenant in self.tree.paths[t]) / MILLI)
 
     def over(self, tenant: TenantId) -> float:
         """Return how much a tenant's whole line is above quota: the least of it, at most 0 where one is not."""
@@ -77,15 +82,29 @@ def accounts_of(problem: Problem, tree: Tree) -> Accounts:
     names = [name for name in ("GPU", "CPU") if name in tree.governed and tree.capacity.get(name, 0) > 0]
     resource = names[0] if names else min(tree.governed, default="GPU")
     asks: dict[Group, float] = {}
+    wanted: dict[TenantId, Vector] = {}
     for demand in problem.pending:
-        amount = demand.bundles[0].resources.get(resource) * len(demand.bundles)
-        if demand.bundles.count(demand.bundles[0]) != len(demand.bundles):
-            amount = demand.resources().get(resource)
+        into = wanted.setdefault(demand.tenant, {})
+        asked = _asked(demand)
+        for name, amount in asked:
+            into[name] = into.get(name, 0) + amount
         group = (demand.tenant, demand.priority)
-        asks[group] = asks.get(group, 0.0) + amount / MILLI
-    out = Accounts(tree, use, resource, asks)
+        asks[group] = asks.get(group, 0.0) + next((a for name, a in asked if name == resource), 0) / MILLI
+    out = Accounts(tree, use, resource, asks, wanted)
     _who_may_yield(problem, out)
     return out
+
+
+def _asked(demand: Demand) -> list[tuple[str, int]]:
+    """Return the most that a demand asks for in any of its forms."""
+    first, n = demand.bundles[0], len(demand.bundles)
+    if not demand.alternatives and demand.bundles.count(first) == n:
+        return [(name, amount * n) for name, amount in first.resources.items()]
+    most = dict(demand.resources().items())
+    for shape in demand.alternatives:
+        for name, amount in total(bundle.resources for bundle in shape.bundles).items():
+            most[name] = max(amount, most.get(name, 0))
+    return list(most.items())
 
 
 def _who_may_yield(problem: Problem, accounts: Accounts) -> None:
@@ -205,11 +224,17 @@ def _limits(sheet: Sheet, accounts: Accounts, lost: Mapping[TenantId, Sequence[i
             above = tree.quota[tenant].get(name, 0) + extra
             most[name] = min(above, most.get(name, above))
         for name, amount in most.items():
-            room = max(0, amount - accounts.use[tenant].get(name, 0)) / MILLI
-            row = accounts.limits[tenant, name] = sheet.row(room)
+            room = (amount - accounts.use[tenant].get(name, 0)) / MILLI
+            row = sheet.row(max(0.0, room))
+            accounts.limits[tenant, name] = [row]
             if name == accounts.resource:
                 for column in lost.get(tenant, ()):
                     sheet.enter(row, column, -1.0)
+            if room < 0:
+                # Whoever is above its limit gets nothing before enough of its own has gone.
+                gate = sheet.row(0.0)
+                sheet.column(0.0, 1.0, [(row, -room), (gate, -accounts.most_got(tenant, name))])
+                accounts.limits[tenant, name].append(gate)
 
 
 def _entitled(

@@ -9,6 +9,7 @@ import numpy as np
 
 from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, Resources, TenantId, Waiting
 from placement.planners.pools.accounts import Accounts
+from placement.planners.pools.awkward import MOST_STEPS, places
 from placement.planners.pools.facts import Facts
 from placement.planners.pools.options import Columns, Way
 from placement.planners.pools.rights import Gone, Got, Ledger, Verdict, judge
@@ -23,9 +24,10 @@ MOST_ROUNDS = 6
 
 @dataclass(slots=True)
 class Granted:
-    """A newcomer's nodes by bundle; ``column`` is the way that it started in."""
+    """A newcomer's nodes by bundle, and the way that it started in; ``column`` is -1 where no column says it."""
 
     column: int
+    way: Way
     nodes: list[int]
 
 
@@ -55,15 +57,17 @@ class Decoder:
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
-    def run(self, chosen: Iterable[int], displaced: Iterable[int]) -> None:
+    def run(self, chosen: Iterable[int], displaced: Iterable[int], awkward: Sequence[int] = ()) -> None:
         """Carry out chosen columns and victims, then fill, then let stay whoever can."""
         for victim in displaced:
             self._displace(victim)
         for column in self._hardest_first(chosen):
             if self._gangs[column] not in self.granted and not self._start(column):
                 self.n_lost += 1
+        self._start_awkward(awkward)
         self.fill()
         self._grow()
+        self._obey_limits()
         self._spare()
 
     def settled(self) -> Verdict:
@@ -77,7 +81,9 @@ class Decoder:
             for victim in list(self.kept):
                 if everyone or self.victims[victim].running.demand.id in names:
                     self._put_back(victim)
+            self._obey_limits()
             self.fill()
+            self._obey_limits()
             self._spare()
         return judge(self.accounts.tree, self.accounts.use, self._got(), ())
 
@@ -93,6 +99,7 @@ class Decoder:
 
     def _hardest_first(self, chosen: Iterable[int]) -> list[int]:
         """Order columns so that large blocks are placed first; any fit of sizes that divide one another is then exact."""
+
         def hardness(column: int) -> tuple[int, int, int, int]:
             fact, way = self.facts[self._gangs[column]], self.columns.ways[column]
             largest = total = 0
@@ -126,12 +133,27 @@ class Decoder:
             self._failed.add(likeness)
             return False
         self.ledger.book(fact.demand.tenant, amounts)
-        self.granted[g] = Granted(column, _by_rank(way, placed))
+        self.granted[g] = Granted(column, way, _by_rank(way, placed))
         return True
+
+    def _start_awkward(self, gangs: Sequence[int]) -> None:
+        """Place gangs that no column says, as far as the steps go."""
+        most = max(4, MOST_STEPS // max(1, len(self.view.problem.nodes)))
+        for g in gangs[:most]:
+            fact = self.facts[g]
+            for way, nodes in places(self.view, self.accounts.tree, fact, self.room):
+                amounts = dict(way.form.demand.resources(way.n_bundles).items())
+                needs = [self.view.need(bundle.resources) for bundle in way.form.demand.bundles[: way.n_bundles]]
+                if all(need.possible for need in needs) and self.ledger.allows(fact.demand.tenant, amounts):
+                    for need, node in zip(needs, nodes, strict=True):
+                        self.room.put(node, need)
+                    self.ledger.book(fact.demand.tenant, amounts)
+                    self.granted[g] = Granted(-1, way, nodes)
+                    break
 
     def _revoke(self, g: int) -> None:
         granted = self.granted.pop(g)
-        fact, way = self.facts[g], self.columns.ways[granted.column]
+        fact, way = self.facts[g], granted.way
         amounts: dict[str, int] = {}
         for rank, node in enumerate(granted.nodes):
             need = self.view.need(way.form.demand.bundles[rank].resources)
@@ -254,15 +276,29 @@ class Decoder:
             self._revoke(here.pop(0))
         self._count_back(victim, had, n)
 
+    def _obey_limits(self) -> None:
+        """Take back what the going of victims allowed that stay after all, the last in order first."""
+        last = [g for g, granted in self.granted.items() if granted.column < 0]
+        for column in reversed(self.order.tolist()):
+            found = self.granted.get(self._gangs[column])
+            if found is not None and found.column == column:
+                last.append(self._gangs[column])
+        for g in last:
+            demand, n = self.granted[g].way.form.demand, len(self.granted[g].nodes)
+            if not self.ledger.sound(demand.tenant, list(demand.resources(n))):
+                self._revoke(g)
+
     # -- the plan ------------------------------------------------------------------------------------------------
 
     def _got(self) -> list[Got]:
         out = []
         for g, granted in self.granted.items():
-            demand = self.columns.ways[granted.column].form.demand
+            demand = granted.way.form.demand
             n, least = len(granted.nodes), demand.min_bundles
             amounts = demand.resources(n)
-            out.append(Got(demand, amounts, amounts if least == n else demand.resources(least), frozenset(granted.nodes)))
+            out.append(
+                Got(demand, amounts, amounts if least == n else demand.resources(least), frozenset(granted.nodes))
+            )
         return out
 
     def _gone(self) -> list[Gone]:
@@ -282,7 +318,7 @@ class Decoder:
         for demand in problem.pending:
             if demand.id in at:
                 granted = at[demand.id][1]
-                form = self.columns.ways[granted.column].form.number
+                form = granted.way.form.number
                 grants.append(Grant(demand.id, tuple(ids[node] for node in granted.nodes), form))
             else:
                 waiting[demand.id] = Waiting(Reason.CAPACITY, "waits for room")
@@ -319,7 +355,3 @@ def by_density(columns: Columns, sizes: Floats) -> Ints:
     """Return columns in the order of worth per accelerator, the largest first; ties by column."""
     density = columns.value / np.maximum(1e-9, sizes)
     return np.lexsort((np.arange(len(density)), -columns.value, -density)).astype(np.int64)
-
-
-def resources_of(granted: Resources) -> dict[str, int]:
-    return dict(granted.items())

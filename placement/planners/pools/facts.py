@@ -95,6 +95,8 @@ def _sizes(demand: Demand) -> tuple[int, ...]:
     low, high = demand.min_bundles, len(demand.bundles)
     if low == high:
         return (high,)
+    if high - low < MOST_SIZES:
+        return tuple(range(low, high + 1))
     out = {low, high}
     n = high
     while n // 2 > low and len(out) < MOST_SIZES:

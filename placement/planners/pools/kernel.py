@@ -26,16 +26,37 @@ class Answer:
     deterministic_s: float
 
 
-def in_doubt(relaxed: Relaxed, choices: Ints, most: int) -> Ints:
-    """Return the columns whose reduced worth is the smallest, the fractional ones first."""
-    x, reduced = relaxed.x[choices], np.abs(relaxed.reduced[choices])
+def in_doubt(relaxed: Relaxed, choices: Ints, likeness: Ints, most: int) -> Ints:
+    """Return the columns that are the most in doubt: fractional ones, then by turns from each group of like columns.
+
+    Of columns that take the same rows the best are chosen first, in the relaxation as in whole numbers, so that only
+    those near the edge, where the reduced worth is about 0, are in doubt.
+
+    Parameters
+    ----------
+    likeness : array of int, shape (choices,)
+        The same number for columns that take the same places.
+    """
+    x, reduced = relaxed.x[choices], relaxed.reduced[choices]
     fractional = np.abs(x - np.rint(x)) > 1e-6
-    order = np.lexsort((choices, reduced, ~fractional))
-    return choices[order[: max(most, int(fractional.sum()))]]
+    side = likeness * 2 + (reduced > 0)
+    order = np.lexsort((choices, np.abs(reduced), side))
+    starts = np.flatnonzero(np.diff(side[order], prepend=-1))
+    turn = np.empty(len(choices), np.int64)
+    turn[order] = np.arange(len(choices)) - np.repeat(starts, np.diff(np.append(starts, len(choices))))
+    ranked = np.lexsort((choices, np.abs(reduced), turn, ~fractional))
+    return choices[ranked[: max(most, int(fractional.sum()))]]
 
 
 def solve(
-    sheet: Sheet, relaxed: Relaxed, free: Ints, deterministic_s: float, wall_s: float, gap: float, seed: int, workers: int
+    sheet: Sheet,
+    relaxed: Relaxed,
+    free: Ints,
+    deterministic_s: float,
+    wall_s: float,
+    gap: float,
+    seed: int,
+    workers: int,
 ) -> Answer:
     """Solve with the columns ``free`` open and every other one at its rounded value.
 
@@ -54,8 +75,8 @@ def solve(
     scale = min(float(FINE), WORTH_SCALE / max(1.0, float(np.abs(np.array(sheet.worth)[free]).sum() or 1.0)))
     variables = {}
     for c in free.tolist():
-        high = sheet.high[c]
-        variables[c] = model.new_int_var(0, int(min(MOST, high)) if high != INFINITY else MOST, "")
+        high = min(sheet.high[c], MOST)
+        variables[c] = model.new_int_var(0, int(high), "")
     mine = is_free[columns]
     _rows(model, variables, sheet, rows[mine], columns[mine], entries[mine], used)
     worth = np.rint(np.array(sheet.worth)[free] * scale).astype(np.int64).tolist()
@@ -93,7 +114,10 @@ def _rows(
         whole = bool(np.all(coefficients == np.rint(coefficients)))
         factor = 1 if whole else FINE
         terms = [variables[c] for c in columns[begin:end].tolist()]
-        if whole and np.all(coefficients == 1) and high == 1 and low == -INFINITY:
+        ones = (
+            whole and bool(np.all(coefficients == 1)) and all(sheet.high[c] == 1 for c in columns[begin:end].tolist())
+        )
+        if ones and high == 1 and low == -INFINITY:
             if len(terms) > 1:
                 model.add_at_most_one(terms)
             continue

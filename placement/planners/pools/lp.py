@@ -12,6 +12,10 @@ from placement.planners.pools.sheet import Sheet
 from placement.planners.pools.view import Floats
 
 
+LEAST_S = 0.05
+"""The solver gets at least so many seconds, however little is left."""
+
+
 class NoAnswer(RuntimeError):
     """The solver gave nothing to go on with."""
 
@@ -37,11 +41,15 @@ def relax(sheet: Sheet, wall_s: float) -> Relaxed:
         np.array(sheet.low), np.array(sheet.high), worth, np.array(sheet.row_low), np.array(sheet.row_high), matrix
     )
     model.set_maximize(True)
-    solver = helper.ModelSolverHelper("glop")
-    solver.set_solver_specific_parameters("use_dual_simplex:true")
-    solver.set_time_limit_in_seconds(wall_s)
-    solver.solve(model)
-    if solver.status() != helper.SolveStatus.OPTIMAL:
+    # Rarely one form of the simplex method gives up where the other does not.
+    for form in ("true", "false"):
+        solver = helper.ModelSolverHelper("glop")
+        solver.set_solver_specific_parameters(f"use_dual_simplex:{form}")
+        solver.set_time_limit_in_seconds(max(LEAST_S, wall_s))
+        solver.solve(model)
+        if solver.status() == helper.SolveStatus.OPTIMAL:
+            break
+    else:
         raise NoAnswer(f"the linear programme of {shape[0]} rows and {shape[1]} columns is {solver.status()}")
     price = np.array(solver.dual_values())
     reduced = worth - matrix.T @ price

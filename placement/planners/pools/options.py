@@ -142,9 +142,7 @@ class Offers:
             ways, np.array(gang, np.int64), np.array(value, float), np.array(profile, np.int64), self.entries
         )
 
-    def _homes(
-        self, fact: Facts, form: Form, needs: Sequence[Need], accepted: Sequence[int]
-    ) -> list[tuple[int, ...]]:
+    def _homes(self, fact: Facts, form: Form, needs: Sequence[Need], accepted: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the pools of each kind: all in one, or mixed where no pool takes every kind."""
         able = [
             [

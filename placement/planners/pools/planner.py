@@ -11,6 +11,7 @@ from placement.planners.base import Budget
 from placement.planners.pools import accounts as tenants
 from placement.planners.pools import kernel
 from placement.planners.pools.accounts import Accounts
+from placement.planners.pools.awkward import in_order
 from placement.planners.pools.decode import Decoder, by_density
 from placement.planners.pools.facts import Facts, Memory
 from placement.planners.pools.lp import Relaxed, relax
@@ -99,7 +100,7 @@ class ByValue:
         columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
         order = by_density(columns, sizes(asked, columns))
         decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, (), order)
-        decoder.run((), ())
+        decoder.run((), (), in_order(asked.facts, asked.values))
         plan = decoder.plan(problem, decoder.settled())
         terms = plan_terms(problem, plan, self._base)
         return replace(plan, stats=SolveStats(self.name, "greedy", sum(a for _, a in terms), terms=terms))
@@ -145,7 +146,9 @@ def free_columns(programme: Programme, relaxed: Relaxed, most: int) -> Ints:
     """Return what the whole-number programme decides: all auxiliary columns, and choices and victims in doubt."""
     first, n = programme.first_choice, len(programme.columns.gang)
     choices = np.arange(first, programme.sheet.n_columns, dtype=np.int64)
-    in_doubt = kernel.in_doubt(relaxed, choices, most)
+    likeness = np.zeros(len(choices), dtype=np.int64)
+    likeness[:n] = programme.columns.profile + 1
+    in_doubt = kernel.in_doubt(relaxed, choices, likeness, most)
     assert n <= len(choices), "every choice is a column"
     return np.sort(np.concatenate([np.arange(first, dtype=np.int64), in_doubt]))
 
@@ -162,7 +165,7 @@ def decoded(asked: Question, programme: Programme, relaxed: Relaxed, x: Ints) ->
         if x[column] > 0:
             for part in found.patterns if isinstance(found, Clearing) else (found,):
                 displaced.update(dict.fromkeys(part.victims))
-    decoder.run(chosen, displaced)
+    decoder.run(chosen, displaced, in_order(asked.facts, asked.values))
     verdict = decoder.settled()
     return decoder.plan(asked.problem, verdict)
 
@@ -175,7 +178,5 @@ def sizes(asked: Question, columns: object) -> Floats:
     """Return the size of what each column takes, in accelerators."""
     out = []
     for way in columns.ways:  # type: ignore[attr-defined]  # set below
-        out.append(
-            sum(asked.values.size(b.resources) * n for b, n in zip(way.form.kinds, way.counts, strict=True))
-        )
+        out.append(sum(asked.values.size(b.resources) * n for b, n in zip(way.form.kinds, way.counts, strict=True)))
     return np.array(out, dtype=float)

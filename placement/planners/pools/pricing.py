@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +35,8 @@ def price(programme: Programme, relaxed: Relaxed) -> Priced:
     rows = [programme.accounts.yields[group] for group in yard.groups]
     best, mask = yard.cheapest(relaxed.price[rows])
     profit = yard.profits(relaxed.price, best)
-    paid = np.array([relaxed.price[programme.node_row[i]] if i in programme.node_row else 0.0 for i in yard.node.tolist()])
-    gain = profit - paid[:, None]
+    paid_nodes, paid_domains = _paid(programme, relaxed)
+    gain = profit - np.array([paid_nodes.get(i, 0.0) for i in yard.node.tolist()])[:, None]
     most = np.maximum(0.0, gain.max(axis=1))
     found: list[Pattern | Clearing] = []
     for row in np.flatnonzero(most > LEAST_GAIN).tolist():
@@ -45,15 +45,28 @@ def price(programme: Programme, relaxed: Relaxed) -> Priced:
             if freed and gain[row, freed] > LEAST_GAIN:
                 found.append(yard.pattern(row, freed, int(mask[row, freed])))
     missed = float(most.sum())
-    for clearing, worth in _clearings(programme, relaxed, best, mask):
+    for clearing, worth in _clearings(programme, relaxed, best, mask, paid_domains):
         if worth > LEAST_GAIN:
             found.append(clearing)
             missed += worth
     return Priced(tuple(found), missed)
 
 
+def _paid(programme: Programme, relaxed: Relaxed) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
+    """Return what the relaxation pays already for each node and domain: the price of its row, and of full columns."""
+    nodes = {node: float(relaxed.price[row]) for node, row in programme.node_row.items()}
+    domains = {domain: float(relaxed.price[row]) for domain, row in programme.domain_row.items()}
+    for column, found in programme.patterns.items():
+        full = max(0.0, float(relaxed.reduced[column])) if column < len(relaxed.reduced) else 0.0
+        if isinstance(found, Clearing):
+            domains[found.domain] += full
+        else:
+            nodes[found.node] += full
+    return nodes, domains
+
+
 def _clearings(
-    programme: Programme, relaxed: Relaxed, best: Floats, mask: Ints
+    programme: Programme, relaxed: Relaxed, best: Floats, mask: Ints, paid_domains: Mapping[tuple[int, int], float]
 ) -> Iterator[tuple[Clearing, float]]:
     """Return for each domain the best number of cheapest nodes to clear together, with its reduced worth."""
     yard, view, rows = programme.yard, programme.view, programme.blocks
@@ -84,7 +97,7 @@ def _clearings(
             n_free = programme.free_nodes.get((y, d), 0)
             gains = worth[n_free + 1 : n_free + len(mine) + 1] - worth[n_free] - np.cumsum(cost[mine])
             j = int(np.argmax(gains)) + 1
-            paid = relaxed.price[programme.domain_row[y, d]] if (y, d) in programme.domain_row else 0.0
+            paid = paid_domains.get((y, d), 0.0)
             if gains[j - 1] - paid > LEAST_GAIN:
                 parts = tuple(
                     yard.pattern(int(here[k]), int(freed[k]), int(mask[here[k], freed[k]])) for k in mine[:j].tolist()

@@ -195,9 +195,7 @@ class Programme:
             out.append((accounts.supply[group], -amounts[accounts.resource] / MILLI))
         for above in accounts.tree.paths[tenant]:  # type: ignore[index]  # a tenant's id
             for name, amount in amounts.items():
-                row = accounts.limits.get((above, name))
-                if row is not None:
-                    out.append((row, amount / MILLI))
+                out += [(row, amount / MILLI) for row in accounts.limits.get((above, name), ())]
             if above in accounts.entitled:
                 row, name = accounts.entitled[above]
                 if amounts.get(name):

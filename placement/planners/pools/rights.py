@@ -5,7 +5,7 @@ What the rows of ``accounts`` leave open is decided here in exact amounts: work 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from placement.model import Borrow, Cause, Demand, DemandId, Reclaim, Resources, Running, TenantId, Within
@@ -38,9 +38,7 @@ class Ledger:
     def __init__(self, accounts: Accounts) -> None:
         self.tree = accounts.tree
         self.use = {tenant: dict(amounts) for tenant, amounts in accounts.use.items()}
-        self._limited = any(
-            t.limit or t.borrow_limit or t.lend_limit for t in self.tree.tenants.values()
-        )
+        self._limited = any(t.limit or t.borrow_limit or t.lend_limit for t in self.tree.tenants.values())
 
     def allows(self, tenant: TenantId, more: Mapping[str, int]) -> bool:
         """Return whether all limits hold with these amounts (law 4)."""
@@ -52,6 +50,10 @@ class Ledger:
             add(use, more)
             after[above] = use
         return self.tree.refusal(tenant, after, more) is None
+
+    def sound(self, tenant: TenantId, names: Iterable[str]) -> bool:
+        """Return whether what a tenant has got of these resources is within all limits as things stand."""
+        return not self._limited or self.tree.refusal(tenant, self.use, names) is None
 
     def book(self, tenant: TenantId, amounts: Mapping[str, int] | Resources, sign: int = 1) -> None:
         for above in self.tree.paths[tenant]:
@@ -83,9 +85,7 @@ def judge(tree: Tree, before: Mapping[TenantId, Vector], got: Sequence[Got], gon
 
 
 class _Book:
-    def __init__(
-        self, tree: Tree, before: Mapping[TenantId, Vector], got: Sequence[Got], gone: Sequence[Gone]
-    ) -> None:
+    def __init__(self, tree: Tree, before: Mapping[TenantId, Vector], got: Sequence[Got], gone: Sequence[Gone]) -> None:
         self.tree, self.got = tree, got
         self.final = {t: dict(use) for t, use in before.items()}
         self.now = {t: dict(use) for t, use in before.items()}

@@ -72,9 +72,7 @@ class View:
     def __init__(self, problem: Problem, facts: Sequence[Facts]) -> None:
         self.problem = problem
         self.index: dict[NodeId, int] = {node.id: i for i, node in enumerate(problem.nodes)}
-        asked = {
-            bundle.resources: None for fact in facts for form in fact.forms for bundle in form.kinds
-        }
+        asked = {bundle.resources: None for fact in facts for form in fact.forms for bundle in form.kinds}
         more = sorted({name for resources in asked for name in resources} - {"GPU", "CPU"})
         self.names = ("GPU", "CPU", *more)
         self.scale = tuple(2.0**-30 if name in BYTE_RESOURCES else 1.0 / MILLI for name in self.names)
