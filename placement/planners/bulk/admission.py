@@ -7,9 +7,11 @@ grow or a tenant's use falls, so that most of a long queue is decided without lo
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import nlargest
 
 from placement.model import Cause, Demand, DemandId, Problem, TenantId
 from placement.planners.bulk.claims import Claims, Held, Part, parts_of
@@ -17,13 +19,18 @@ from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Groups, Kind, Kinds
 from placement.planners.bulk.placing import Placer
 from placement.planners.bulk.rooms import Amounts, Rooms
-from placement.planners.bulk.turns import Book, Step, Turns
+from placement.planners.bulk.turns import Book, Rank, Step, Turns
 from placement.planners.bulk.victims import Going, VictimSearch
 from placement.planners.tree import Tree
 
-EFFORT_PER_NODE = 12
+EFFORT_PER_NODE = 3
 """Looks at a node, for each node and workload of the question, that the search for victims may take in all."""
-MOST_DOMAINS = 8
+MOST_DOMAINS = 4
+"""Domains that are tried for a gang that displaces others and has to stand in one."""
+
+
+MOST_ASKED = 2
+"""How often one demand is asked again for the sake of room that victims have left."""
 
 
 @dataclass(slots=True)
@@ -63,11 +70,15 @@ class Admission:
         self.search = VictimSearch(self.gangs, self.placer, effort)
         self.turns = Turns(self.book)
         self.out = Outcome(self.rooms, self.gangs)
-        self.blocked: dict[int, dict[DemandId, Step]] = {}
-        """Who waits, by the number of the kind that is the hardest to place."""
-        self.waiting: dict[TenantId, dict[DemandId, Step]] = {}
+        self.blocked: dict[int, int] = {}
+        """How many wait, by the number of the kind that is the hardest to place."""
+        self.waiting: dict[TenantId, dict[int, list[Step]]] = {}
+        """Who waits, by tenant and that number, in the order inside the tenant."""
+        self.offered: dict[DemandId, Sequence[int]] = {}
+        """Nodes with room for whose sake someone is asked again."""
         self.growth: dict[DemandId, Step] = {}
         self.n_granted = 0
+        self._hopeless: dict[object, int] = {}
         for i, demand in enumerate(problem.pending):
             self.turns.push(self._first_step(demand, i))
         for gang in self.gangs.all:
@@ -177,9 +188,7 @@ class Admission:
         top = mine[-1] if mine else step.demand.tenant
         if not self.book.guaranteed(top, step.more):
             return False
-        return bool(mine) or (
-            claim.step.priority <= step.priority and not self.claims.guaranteed_then(claim)
-        )
+        return bool(mine) or (claim.step.priority <= step.priority and not self.claims.guaranteed_then(claim))
 
     def _renew_late(self) -> None:
         late, self._late = self._late, ()
@@ -196,6 +205,9 @@ class Admission:
             if len(required) > 1 or required[0].kind == "spread" or required[0].slice or len(step.groups) > 1:
                 return False
             places = self._domains(step, held, required[0].key)
+        sign = (step.demand.tenant, step.priority, step.groups[0][0].number, len(step.groups[0][1]), bool(held))
+        if required and self._hopeless.get(sign) == len(self.rooms.grown):
+            return False
         for nodes in places:
             goings: list[Going] = []
             at = self._cleared(step, nodes, goings)
@@ -210,6 +222,8 @@ class Admission:
             adopt(passing)
             self._after_displacing(step, goings, before)
             return True
+        if required:
+            self._hopeless[sign] = len(self.rooms.grown)
         return False
 
     def _domains(self, step: Step, held: Sequence[int], key: str) -> list[Sequence[int] | None]:
@@ -217,10 +231,8 @@ class Admission:
         of, members = self.rooms.domains(key)
         if held:
             return [members[of[held[0]]]] if of[held[0]] >= 0 else []
-        kind = step.groups[0][0]
-        rooms = [sum(self.rooms.count_at(kind, node) for node in nodes) for nodes in members]
-        order = sorted(range(len(members)), key=lambda d: (-rooms[d], d))
-        return [members[d] for d in order[:MOST_DOMAINS]]
+        _, gpus = self.rooms.domain_room(key)
+        return [members[d] for d in nlargest(MOST_DOMAINS, range(len(members)), gpus.__getitem__)]
 
     def _cleared(self, step: Step, nodes: Sequence[int] | None, goings: list[Going]) -> list[int] | None:
         """Let victims go kind by kind; return the newcomer's nodes."""
@@ -269,7 +281,9 @@ class Admission:
                     growing.void = True
                 self.turns.touch(gang.tenant)
                 lost[gang.tenant] = True
-        roomier = [node for node, free in before.items() if self.rooms.open[node] and _more(self.rooms.free[node], free)]
+        roomier = [
+            node for node, free in before.items() if self.rooms.open[node] and _more(self.rooms.free[node], free)
+        ]
         self.rooms.grown.extend(roomier)
         self._reconsider(step, roomier, lost)
 
@@ -277,7 +291,7 @@ class Admission:
         wanted: dict[int, list[int]] = {}
         for node, kind in _between(gang, gang.keep, had):
             if node >= 0:
-                if self.rooms.parts[node] or 0 < kind.gpu % 1000:
+                if self.rooms.parts[node] or kind.gpu % 1000:
                     return False
                 free = wanted.setdefault(node, list(self.rooms.free[node]))
                 for i, amount in kind.needs:
@@ -298,28 +312,50 @@ class Admission:
 
     def _reconsider(self, step: Step, roomier: Sequence[int], lost: dict[TenantId, bool]) -> None:
         """Ask those again for whom victims have left room, and those whose tenants have fallen below their quota."""
-        again: list[Step] = []
-        homes = {id(home): home for home in (self.rooms.home[node] for node in roomier) if home is not None}
-        for number, steps in self.blocked.items() if homes else ():
-            kind = self.kinds.all[number]
-            if steps and any(home.how_many(kind) for home in homes.values()):
-                most = self.placer.bound(kind)
-                again += [other for other in steps.values() if len(other.groups[0][1]) <= most]
+        self._offer(roomier)
         for tenant in lost:
             if tenant == step.demand.tenant and not self.book.limited(tenant):
                 continue
-            for other in self.waiting.get(tenant, {}).values():
-                if self.book.limited(tenant) and self.book.allowed(tenant, other.more):
-                    again.append(other)
-                elif tenant != step.demand.tenant and self.book.guaranteed(tenant, other.more):
-                    self.search.forget()
-                    again.append(other)
-        for other in again:
-            waiting = self.waiting[other.demand.tenant]
-            if waiting.pop(other.demand.id, None) is not None:
-                del self.blocked[other.groups[0][0].number][other.demand.id]
-                self.claims.drop(other.demand.id)
-                self.turns.push(other)
+            limited, again = self.book.limited(tenant), list[Step]()
+            for queue in self.waiting.get(tenant, {}).values():
+                for other in queue:
+                    if limited and self.book.allowed(tenant, other.more):
+                        again.append(other)
+                    elif tenant != step.demand.tenant and self.book.guaranteed(tenant, other.more):
+                        self.search.forget()
+                        again.append(other)
+            for other in again:
+                self._ask_again(other, ())
+
+    def _offer(self, roomier: Sequence[int]) -> None:
+        """Ask the first of each tenant again whom room on these nodes may help."""
+        homes = {id(home): home for home in (self.rooms.home[node] for node in roomier) if home is not None}
+        if not homes:
+            return
+        able = {
+            number: self.placer.bound(self.kinds.all[number])
+            for number in self.blocked
+            if self.blocked[number] and any(home.how_many(self.kinds.all[number]) for home in homes.values())
+        }
+        for queues in self.waiting.values():
+            best: Step | None = None
+            for number, most in able.items():
+                for step in queues.get(number, ()):
+                    if len(step.groups[0][1]) <= most and step.asked < MOST_ASKED:
+                        if best is None or step.rank < best.rank:
+                            best = step
+                        break
+            if best is not None:
+                self._ask_again(best, roomier)
+
+    def _ask_again(self, step: Step, roomier: Sequence[int]) -> None:
+        number = step.groups[0][0].number
+        step.asked += 1
+        self.waiting[step.demand.tenant][number].remove(step)
+        self.blocked[number] -= 1
+        self.claims.drop(step.demand.id)
+        self.offered[step.demand.id] = roomier
+        self.turns.push(step)
 
     # -- what follows from a decision ----------------------------------------------------------------------------
 
@@ -329,6 +365,9 @@ class Admission:
         self.out.got[step.demand.id] = Got(number, form.demand, at)
         self._grow_next(form.demand, step.number, len(at))
         self._renew_late()
+        roomier = self.offered.pop(step.demand.id, ())
+        if roomier:
+            self._offer(roomier)
 
     def _extend(self, step: Step, at: list[int]) -> None:
         demand = step.demand
@@ -355,9 +394,16 @@ class Admission:
         self.claims.note_grant(step.demand, list(parts_of(step.groups, at)), end)
 
     def _block(self, step: Step) -> None:
-        self.blocked.setdefault(step.groups[0][0].number, {})[step.demand.id] = step
-        self.waiting.setdefault(step.demand.tenant, {})[step.demand.id] = step
+        number = step.groups[0][0].number
+        self.blocked[number] = self.blocked.get(number, 0) + 1
+        queue = self.waiting.setdefault(step.demand.tenant, {}).setdefault(number, [])
+        insort(queue, step, key=_rank)
+        self.offered.pop(step.demand.id, None)
         self.claims.add(step)
+
+
+def _rank(step: Step) -> Rank:
+    return step.rank
 
 
 def _take(rooms: Rooms, kind: Kind, at: Sequence[int], places: Sequence[int], groups: Groups) -> None:

@@ -78,6 +78,8 @@ class Gangs:
             book.count(tenant, amounts)
         for gangs in self.of.values():
             gangs.sort(key=lambda gang: gang.liking)
+        self.in_order = sorted((gang for gangs in self.of.values() for gang in gangs), key=lambda gang: gang.liking)
+        """All that may be preempted, the least important and the last started first."""
 
     def _read(self, running: Running, kinds: Kinds) -> Gang:
         bundles, index = running.demand.bundles, self.rooms.index
@@ -113,8 +115,8 @@ class Gangs:
 
     def extend(self, gang: Gang, node: int, kind: Kind) -> None:
         """Note one bundle more of a gang that grows; the caller counts it."""
-        gang.at = gang.at[: gang.keep] + [node]
-        gang.kinds = gang.kinds[: gang.keep] + [kind]
+        gang.at = [*gang.at[: gang.keep], node]
+        gang.kinds = [*gang.kinds[: gang.keep], kind]
         gang.keep += 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from placement.model import ACCELERATOR_KEY, Bundle, Demand, Node, Problem, Resources, Selector
+from placement.model import ACCELERATOR_KEY, Bundle, Demand, Node, Problem, Resources
 from placement.planners.tree import Vector
 
 BOUNDLESS = 10**9
@@ -28,7 +28,20 @@ class Kind:
         have grown since are counted in.
     """
 
-    __slots__ = ("bound", "gpu", "gpu_idx", "grown", "needs", "number", "resources", "seen", "selector", "shape", "speed", "width")
+    __slots__ = (
+        "bound",
+        "gpu",
+        "gpu_idx",
+        "grown",
+        "needs",
+        "number",
+        "resources",
+        "seen",
+        "selector",
+        "shape",
+        "speed",
+        "width",
+    )
 
     def __init__(self, number: int, shape: int, bundle: Bundle, speed: Speed, names: Sequence[str]) -> None:
         self.number, self.shape, self.resources, self.selector = number, shape, bundle.resources, bundle.selector

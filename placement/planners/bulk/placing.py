@@ -72,7 +72,9 @@ class Placer:
         grown = self.rooms.grown
         if kind.seen < len(grown):
             if kind.bound < NO_BOUND:
-                more = sum(self.rooms.count_at(kind, node) for node in grown[kind.seen :] if self.rooms.accepts(kind, node))
+                more = sum(
+                    self.rooms.count_at(kind, node) for node in grown[kind.seen :] if self.rooms.accepts(kind, node)
+                )
                 kind.bound += more
                 kind.grown += bool(more)
             kind.seen = len(grown)
@@ -120,7 +122,7 @@ class Placer:
         used: Collection[int] = NONE,
         avoid: Collection[int] = NONE,
     ) -> Picked | None:
-        """Return nodes for ``n`` bundles of one kind: among ``nodes``, one per domain of ``apart``, none to ``avoid``."""
+        """Return nodes for ``n`` like bundles: among ``nodes``, one per domain of ``apart``, none to ``avoid``."""
         freely = nodes is None and apart is None and not avoid
         if nodes is None and n > self.bound(kind):
             return None

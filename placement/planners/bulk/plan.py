@@ -8,7 +8,7 @@ from placement.planners.bulk.admission import Admission, Outcome
 from placement.planners.bulk.gangs import Gang
 from placement.planners.proposal import sparing
 
-LARGE = 40_000
+LARGE = 100_000
 """Nodes times pending and running work from which on a question is answered in bulk."""
 
 

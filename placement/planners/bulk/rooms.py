@@ -94,6 +94,7 @@ class Rooms:
         self._buckets: dict[tuple[int, Amounts, Parts], Bucket] = {}
         self._speeds: dict[object, list[tuple[float, list[int]]]] = {}
         self._directs: dict[object, list[int] | None] = {}
+        self._accepted: dict[int, list[bool]] = {}
 
     def _classes(self) -> None:
         values: dict[str, set[str | None]] = {}
@@ -202,7 +203,7 @@ class Rooms:
                 self._gpus[key][domain] -= gpu
             del bucket.nodes[bisect_left(bucket.nodes, node)]
             if not bucket.nodes:
-                del bucket.row[bisect_left(bucket.row, (bucket.slack, bucket.serial))]  # type: ignore[type-var]  # the first two decide
+                del bucket.row[bisect_left(bucket.row, (bucket.slack, bucket.serial))]
 
     def take(self, node: int, kind: Kind, n: int = 1) -> None:
         """Take ``n`` bundles of a kind from a node that holds them."""
@@ -252,7 +253,18 @@ class Rooms:
         return known
 
     def accepts(self, kind: Kind, node: int) -> bool:
-        return not kind.selector.requirements or kind.selector.accepts(self.nodes[node])
+        """Return whether a kind's selector accepts a node."""
+        if not kind.selector.requirements:
+            return True
+        known = self._accepted.get(kind.number)
+        if known is None:
+            if self.direct(kind) is None:
+                classes = [kind.selector.accepts(self.nodes[member]) for member in self.class_members]
+                known = [classes[number] for number in self.class_of]
+            else:
+                known = [kind.selector.accepts(node) for node in self.nodes]
+            self._accepted[kind.number] = known
+        return known[node]
 
     def direct(self, kind: Kind) -> list[int] | None:
         """Return the nodes of a kind whose selector looks at more than the classes do; None for all others."""

@@ -1,4 +1,4 @@
-"""Whose turn it is, kept up to date: the tournament of ``planners.order``, played again only where something changed."""
+"""Whose turn it is, kept up to date: the tournament of ``planners.order``, replayed only where something changed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Step:
     groups: Groups
     more: Vector
     grows: bool = False
+    asked: int = 0
+    """How often it was asked again."""
     void: bool = False
     """No longer asked for."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush, merge
+from heapq import heappop, heappush
 
 from placement.model import Borrow, Cause, Demand, Reclaim, TenantId, Within
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Kind
-from placement.planners.bulk.placing import Placer
+from placement.planners.bulk.placing import NO_BOUND, Placer
 from placement.planners.bulk.rooms import how_many
 from placement.planners.bulk.turns import Step
 from placement.planners.tree import Vector
@@ -24,8 +24,8 @@ from placement.planners.tree import Vector
 Cost = tuple[int, float, float, int, float]
 """The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
 
-CHOICE = 48
-"""Nodes that are looked at beyond twice what a newcomer needs, before the cheapest are taken."""
+CHOICE = 8
+"""Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken."""
 
 
 @dataclass(slots=True)
@@ -110,13 +110,34 @@ class Rights:
         return demand.tenant, self.step.priority, newer, tuple((t, self.over(t)) for t in self.others)
 
 
+Spot = tuple[int, int, int]
+"""The importance of the least important who may go from a node, the node, and what GPUs there may get free at most."""
+
+
+@dataclass(slots=True)
+class Source:
+    """Spots in order, worked out as far as somebody has asked."""
+
+    rest: Iterator[Spot]
+    known: list[Spot] = field(default_factory=list)
+
+    def at(self, i: int) -> Spot | None:
+        while len(self.known) <= i:
+            spot = next(self.rest, None)
+            if spot is None:
+                return None
+            self.known.append(spot)
+        return self.known[i]
+
+
 @dataclass(slots=True)
 class Heap:
-    """Nodes by what one more bundle costs there, and those that nobody has looked at yet."""
+    """Nodes by what one more bundle costs there; those of the source from ``n_seen`` on nobody has looked at yet."""
 
-    source: Iterator[tuple[int, int]]
+    source: Source
     ready: list[tuple[Cost, int]] = field(default_factory=list)
     priority: int = -(10**9)
+    n_seen: int = 0
 
 
 class VictimSearch:
@@ -127,6 +148,7 @@ class VictimSearch:
         self.effort = effort
         """Nodes that may still be looked at; what is not found by then waits."""
         self._heaps: dict[object, Heap] = {}
+        self._sources: dict[object, Source] = {}
         self._failed: dict[object, tuple[int, int]] = {}
 
     def forget(self) -> None:
@@ -148,7 +170,11 @@ class VictimSearch:
         going = Going()
         fair = rights.policy.borrow is Borrow.FAIR
         before = {t: self.book.share(t) for t in self.book.tree.tenants} if fair else {}
-        if self.effort > 0 and self._make_allowed(rights, step, going) and self._make_room(rights, kind, n, nodes, going):
+        if (
+            self.effort > 0
+            and self._make_allowed(rights, step, going)
+            and self._make_room(rights, kind, n, nodes, going)
+        ):
             self._spare(step, kind, n, nodes, going)
             if self._judge(rights, step, going, before):
                 return going
@@ -240,7 +266,9 @@ class VictimSearch:
             return True
         newer = rights.policy.within is Within.LOWER_OR_NEWER
         below = rights.step.priority + (1 if newer else 0)
-        wanted -= sum(size for priority, size in self.gangs.sizes[rights.step.demand.tenant].items() if priority < below)
+        wanted -= sum(
+            size for priority, size in self.gangs.sizes[rights.step.demand.tenant].items() if priority < below
+        )
         for tenant in rights.others:
             every, _ = rights.over(tenant)
             sizes = self.gangs.sizes[tenant].items()
@@ -249,39 +277,56 @@ class VictimSearch:
 
     def _heap(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None) -> Heap:
         if nodes is not None:
-            return Heap(iter([(0, node) for node in nodes]))
-        sign = (rights.sign, kind.number, min(n, 8))
-        heap = self._heaps.get(sign)
+            return Heap(Source(iter([(0, node, NO_BOUND) for node in nodes])))
+        sign = rights.sign
+        heap = self._heaps.get((sign, kind.number, n == 1))
         if heap is None:
-            heap = self._heaps[sign] = Heap(self._nodes(rights))
+            source = self._sources.get(sign)
+            if source is None:
+                source = self._sources[sign] = Source(self._nodes(rights))
+            heap = self._heaps[sign, kind.number, n == 1] = Heap(source)
         return heap
 
-    def _nodes(self, rights: Rights) -> Iterator[tuple[int, int]]:
-        """Yield (priority, node) for nodes on which something may go, those of the least important first."""
+    def _nodes(self, rights: Rights) -> Iterator[Spot]:
+        """Yield the nodes on which something may go, those of the least important first."""
         seen: set[int] = set()
-        for gang in merge(*(self.gangs.of[t] for t in (rights.step.demand.tenant, *rights.others)), key=_liking):
-            if gang.keep and rights.may(gang):
+        own, limit, is_open = rights.step.demand.tenant, rights.step.priority, self.rooms.open
+        every = {t for t in rights.others if rights.over(t)[0]}
+        lower = set(rights.others)
+
+        def may(gang: Gang) -> bool:
+            tenant = gang.tenant
+            return (
+                tenant in every or (gang.priority < limit and tenant in lower) or (tenant == own and rights.may(gang))
+            )
+
+        for gang in self.gangs.in_order if rights.others else self.gangs.of[own]:
+            if gang.keep and may(gang):
                 for node in gang.at:
-                    if node not in seen and node >= 0 and self.rooms.open[node]:
+                    if node not in seen and node >= 0 and is_open[node]:
                         seen.add(node)
-                        yield gang.priority, node
+                        gpu = self.rooms.free[node][self.rooms.gpu_idx] if self.rooms.gpu_idx >= 0 else 0
+                        for other in self.gangs.on[node]:
+                            if other.keep and may(other):
+                                gpu += other.size
+                        yield gang.priority, node, gpu
 
     def _widen(self, heap: Heap, rights: Rights, kind: Kind, n: int) -> None:
         """Look at more nodes, until there is a choice among those where only the least important goes."""
-        target = len(heap.ready) + 2 * n + CHOICE
         if heap.ready and heap.priority > heap.ready[0][0][0]:
             return
-        for priority, node in heap.source:
-            heap.priority = priority
-            if self.effort <= 0:
+        target = len(heap.ready) + n + CHOICE
+        while self.effort > 0 and len(heap.ready) < target:
+            spot = heap.source.at(heap.n_seen)
+            if spot is None:
                 break
-            if self.rooms.accepts(kind, node):
+            heap.n_seen += 1
+            heap.priority, node, gpu = spot
+            if gpu >= kind.gpu and self.rooms.accepts(kind, node):
                 self.effort -= 1
                 found = self._option(rights, kind, n, node)
                 if found is not None:
                     heappush(heap.ready, (found[0], node))
-            if len(heap.ready) >= target:
-                break
 
     def _option(self, rights: Rights, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
         """Return the least harm by which a node takes at least one bundle more, or None."""
