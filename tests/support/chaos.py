@@ -15,7 +15,20 @@ from aios.kernel.actions import Action, Launch
 from aios.kernel.events import Event, Finished, Granted, Published, WorkloadId
 from aios.kernel.evolve import replay
 from aios.kernel.invariants import turn_violations, violations
-from aios.kernel.ports import Accepted, ApplyTenants, Observed, Reply, Request, StopWork, Submit
+from aios.kernel.ports import (
+    Accepted,
+    ApplyTenants,
+    Drain,
+    Observed,
+    PreemptWork,
+    Reply,
+    Request,
+    Resume,
+    StopWork,
+    Submit,
+    Suspend,
+    Undrain,
+)
 from aios.kernel.state import State, Status
 from aios.store.memory import MemoryLog
 from placement.model import Node, NodeState, Plan, Problem
@@ -25,6 +38,9 @@ from tests.support.first_fit import first_fit
 
 FAULTS_UNTIL_S = 240.0
 BOUND_S = 4000.0
+
+
+BY_HAND = Drain | Undrain | Suspend | Resume | PreemptWork
 
 
 class Crash(BaseException):
@@ -145,6 +161,7 @@ class World:
         self.crashes = self.turns = 0
         self._plan_work()
         self._plan_faults()
+        self._plan_hands(random.Random(f"hands {seed}"))
 
     def run(self) -> State:
         """Run to the end and return the last state; AssertionError names the seed."""
@@ -216,7 +233,7 @@ class World:
             elif not isinstance(reply, Accepted) and reply.code in ("no_control_plane", "error"):
                 self._check([f"refused: {reply.message}"] if reply.code == "error" else [])
                 unanswered.append((request, None))
-            else:
+            elif not isinstance(request, BY_HAND):  # which comes too early or too late as often as not
                 self._check([] if isinstance(reply, Accepted) else [f"refused: {reply}"])
         self.asked = unanswered
 
@@ -255,6 +272,26 @@ class World:
         if id is not None:
             self.stops.add(id)
             self._ask(StopWork(id, "somebody"))
+
+    def _plan_hands(self, rng: random.Random) -> None:
+        """People suspend, preempt and drain; in the end all is resumed and taken back."""
+        for _ in range(rng.choice((0, 0, 2, 6))):
+            at_s, back_s = rng.uniform(0.0, 200.0), rng.uniform(0.0, 40.0)
+            one, nth, what = rng.choice(self.nodes), rng.randrange(99), rng.choice(("suspend", "preempt", "drain"))
+            self.sim.at(at_s, lambda one=one, nth=nth, what=what, s=back_s: self._by_hand(what, one, nth, s))  # type: ignore[misc]
+
+    def _by_hand(self, what: str, one: Node, nth: int, back_s: float) -> None:
+        if what == "drain":
+            self._ask(Drain(one.id, 5.0, "somebody"))
+            self._later(back_s, Undrain(one.id, "somebody"))
+        elif self.ids:
+            id = self.ids[nth % len(self.ids)]
+            self._ask(Suspend(id) if what == "suspend" else PreemptWork(id))
+            if what == "suspend":
+                self._later(back_s, Resume(id))
+
+    def _later(self, in_s: float, request: Request) -> None:
+        self.sim.at(self.sim.now_s() + in_s, lambda: self._ask(request))
 
     def _plan_faults(self) -> None:
         def ticks() -> Iterator[float]:
