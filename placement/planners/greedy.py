@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from placement.model import Cause, Demand, DemandId, NodeId, Plan, Problem
-from placement.planners import rules
+from placement.planners import bulk, rules
 from placement.planners.admission import Fit, Fitter, admit
 from placement.planners.base import Budget
 from placement.planners.claims import asked
@@ -25,6 +25,8 @@ class Greedy:
     name = "greedy"
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
+        if bulk.is_large(problem):
+            return bulk.answer(problem)
         return decided(problem, GreedyFitter())[0]
 
 

@@ -66,7 +66,7 @@ def large(n_nodes: int, n_pending: int) -> Problem:
     tenants = [tenant(f"t{i}", {"gpu": (i % 4) * n_nodes // 10}, borrow_limit={"gpu": n_nodes}) for i in range(20)]
     running = [
         runs(
-            want(f"r{i}", tenant=f"t{i * 7 % 20}", priority=i % 3, gpu=3 + i % 5, cpu=8),
+            want(f"r{i}", tenant=f"t{i * 7 % 20}", priority=i % 3, gpu=4 + 3 * (i % 4 > 0), cpu=8),
             f"n{i}",
             started_s=float(i % 90),
         )
