@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.packing import CHOOSERS, allocated
 from placement.baselines import ALL, BASELINES, SENTENCES
 from placement.baselines.multifactor import fair_tree
 from placement.check import violations
@@ -315,6 +316,15 @@ def test_gentler_puts_single_work_where_it_spoils_the_least() -> None:
     asked = replace(problem(nodes, [T], [cpu_work]), expected=mix)
     plan = Greedy()(asked, BUDGET)
     assert nodes_of(gentler(asked, plan)) == {"c": ("a",)}, "a has CPUs to spare, b needs all of its own"
+
+
+@pytest.mark.parametrize("policy", CHOOSERS)
+def test_packing_gives_out_what_it_counts_and_repeats(policy: str) -> None:
+    nodes = [node(f"n{i}", gpu=2, cpu=8) for i in range(6)]
+    pods = [Bundle(Resources.parse({"GPU": gpu, "CPU": 2})) for gpu in (0.5, 0.5, 1, 2)]
+    part = allocated(nodes, pods, policy, seed=3)
+    assert 0.7 <= part <= 1.0
+    assert part == allocated(nodes, pods, policy, seed=3)
 
 
 def test_running_work_on_unknown_nodes_disturbs_nobody() -> None:
