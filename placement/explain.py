@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from placement.ageing import aged
 from placement.forecast import Forecast, forecast
-from placement.hints import verified, would_run_if
+from placement.hints import MOST_SOLVES, verified, would_run_if
 from placement.model import (
     Cause,
     Demand,
@@ -20,7 +21,7 @@ from placement.model import (
     Topology,
     Waiting,
 )
-from placement.reasons import binding_reason
+from placement.reasons import closest_form
 from placement.situation import Situation
 
 _RULES = {
@@ -30,6 +31,10 @@ _RULES = {
     Cause.NODE: "its node is leaving, which ends",
 }
 
+
+SMALL, LARGE = 600, 6_000
+"""Nodes and workloads in all: up to the first every hint is tried out, up to the second a few, above it none."""
+_FEW_SOLVES = 3
 
 _NEVER_BY_WAITING = (Reason.UNSATISFIABLE, Reason.DRAINED)
 """What no end of other work would mend."""
@@ -67,12 +72,13 @@ def explain_plan(problem: Problem, plan: Plan, most_hints: int = 100) -> Plan:
     """
     if not plan.waiting:
         return plan
-    now = Situation(problem, plan)
+    now = Situation(aged(problem), plan)
     known: dict[tuple[object, ...], Waiting] = {}
     waiting = {}
     for name in plan.waiting:
         demand = now.demands[name]
-        key = (demand.tenant, demand.priority, demand.bundles, demand.min_bundles, demand.topologies)
+        asked = (demand.bundles, demand.min_bundles, demand.topologies, demand.alternatives)
+        key = (demand.tenant, demand.priority, asked, demand.runtime_s, demand.deadline_s)
         if key not in known:
             known[key] = _why_it_waits(now, demand, hints=len(known) < most_hints)
         waiting[name] = known[key]
@@ -84,21 +90,23 @@ def explain(
 ) -> Explanation:
     """Return why a workload waits, yields or runs where it does; ``demand_id`` is one of the problem's.
 
-    With a planner, every hint has been put to it: what is then said lets the workload run does so. Without one, a hint
-    says that there would be room, which others may take.
+    With a planner, every hint has been put to it: what is then said to let the workload run does so. Without one, and
+    where the question is too large, a hint says that there would be room, which others may take.
 
     Raises
     ------
     KeyError
         The problem has no such workload.
     """
-    now = Situation(problem, plan)
+    now = Situation(aged(problem), plan)
     demand = now.demands[demand_id]
     if demand_id in plan.waiting:
-        why = _why_it_waits(now, demand, hints=planner is None)
+        size = len(problem.nodes) + len(problem.running) + len(problem.pending)
+        why = _why_it_waits(now, demand, hints=planner is None or size > LARGE)
         would = why.would_run_if
-        if planner is not None:
-            would = tuple(hint.text for hint in verified(now, demand, why.reason, planner))
+        if planner is not None and size <= LARGE:
+            most = MOST_SOLVES if size <= SMALL else _FEW_SOLVES
+            would = tuple(hint.text for hint in verified(now, demand, why.reason, planner, most))
         ahead = Forecast() if why.reason in _NEVER_BY_WAITING else forecast(now, demand)
         return Explanation(demand_id, "waiting", (), why.reason, (why.detail, *ahead.sentences), would, ahead)
     for preemption in plan.preemptions:
@@ -119,8 +127,22 @@ def explain(
 
 
 def _why_it_waits(now: Situation, demand: Demand, hints: bool = True) -> Waiting:
-    reason, detail = binding_reason(now, demand)
-    return Waiting(reason, detail, would_run_if(now, demand, reason) if hints else ())
+    form, reason, detail = closest_form(now, demand)
+    late = _too_late(now.problem.now_s, demand)
+    return Waiting(reason, detail + late, would_run_if(now, demand.form(form), reason) if hints else ())
+
+
+def _too_late(now_s: float, demand: Demand) -> str:
+    """Return that its deadline can't be met any more, or nothing."""
+    if demand.deadline_s is None:
+        return ""
+    fastest = max([1.0, *(factor for _, factor in demand.speed)])
+    fastest *= max([1.0, *(shape.throughput for shape in demand.alternatives)])
+    needs_s = (demand.runtime_s or 0.0) / fastest
+    if now_s + needs_s <= demand.deadline_s:
+        return ""
+    left = f"it needs {needs_s:g} s, at the fastest" if demand.runtime_s else "that is over"
+    return f"; its deadline at {demand.deadline_s:g} s cannot be met any more: {left}"
 
 
 def _why_it_yields(now: Situation, preemption: Preemption) -> str:
@@ -137,7 +159,12 @@ def _why_it_yields(now: Situation, preemption: Preemption) -> str:
 
 
 def _why_it_starts(now: Situation, demand: Demand, nodes: Sequence[NodeId]) -> tuple[str, ...]:
+    form = next((grant.form for grant in now.plan.grants if grant.demand == demand.id), 0)
+    demand, forms = demand.form(form), 1 + len(demand.alternatives)
     out = [f"starts on {_counted(nodes)}", *_conditions(demand)]
+    if forms > 1:
+        earlier = "its most wanted" if not form else f"as no form before it can start; {forms - 1 - form} come after it"
+        out.append(f"in form {form} of {forms}, {earlier}")
     if len(nodes) < len(demand.bundles):
         out.append(f"elastic: gets {len(nodes)} bundles now, of {demand.min_bundles} to {len(demand.bundles)}")
     displaced = [p for p in now.plan.preemptions if demand.id in p.beneficiaries]

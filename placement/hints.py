@@ -84,12 +84,29 @@ def verified(
 
 def hints(now: Situation, demand: Demand, reason: Reason) -> Iterator[Hint]:
     """Yield what would let it run, the cheapest wish first."""
+    yield from _of_reservations(now, demand)
     if reason is Reason.QUOTA:
         yield from _of_quota(now, demand)
     elif now.fits(demand, now.ready):
         yield from _of_queue(now, demand)
     else:
         yield from _of_room(now, demand)
+
+
+def _of_reservations(now: Situation, demand: Demand) -> Iterator[Hint]:
+    """A reservation less, or a known end in time, where that is all that is in the way."""
+    kept = now.reservations_in_the_way(demand)
+    if not kept or not now.fits(demand, now.ready) or now.fits(demand, now.ready_without(kept)):
+        return
+    names = {r.id for r in kept}
+    listed = ", ".join(f"{r.id} (until {r.ends_s:g} s)" for r in kept[:3])
+    yield Hint(
+        f"the reservation{'s' if len(names) > 1 else ''} {listed} {'were' if len(names) > 1 else 'was'} over",
+        lambda problem: replace(problem, reservations=tuple(r for r in problem.reservations if r.id not in names)),
+    )
+    left_s = min(r.starts_s for r in kept) - now.problem.now_s
+    if left_s > 0:
+        yield _asking(f"it were known to end within {duration(left_s)}", replace(demand, runtime_s=left_s))
 
 
 def _nobody_ahead(now: Situation, demand: Demand) -> Hint | None:

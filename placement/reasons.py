@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from placement.model import Demand, DemandId, Node, NodeState, Reason, Selector, Topology, format_amount
+from placement.model import Demand, DemandId, Node, NodeState, Reason, Reservation, Selector, Topology, format_amount
 from placement.model.resources import MILLI
 from placement.planners.state import Room
 from placement.planners.tree import add
 from placement.situation import Limit, Situation, amounts, idle, needs
 
+_ORDER = list(Reason)
+
+
+def closest_form(now: Situation, demand: Demand) -> tuple[int, Reason, str]:
+    """Return the form that is nearest to running, by the order of the reasons, with its reason and a sentence."""
+    if not demand.alternatives:
+        return (0, *binding_reason(now, demand))
+    found = [(i, *binding_reason(now, demand.form(i))) for i in range(1 + len(demand.alternatives))]
+    number, reason, detail = max(found, key=lambda entry: (_ORDER.index(entry[1]), -entry[0]))
+    return number, reason, f"none of its {len(found)} forms can start; form {number} {detail}"
+
 
 def binding_reason(now: Situation, demand: Demand) -> tuple[Reason, str]:
-    """Return the reason code and a sentence.
+    """Return the reason code and a sentence; its other forms do not count.
 
     Notes
     -----
@@ -25,9 +36,14 @@ def binding_reason(now: Situation, demand: Demand) -> tuple[Reason, str]:
     never = _impossible_even_when_empty(now, demand)
     if never is not None:
         return never
+    kept = _reserved(now, demand)
+    if kept is not None and kept[0] is Reason.DRAINED:
+        return kept
     limit = now.limit_in_the_way(demand)
     if limit is not None:
         return Reason.QUOTA, _quota_sentence(now, demand, limit)
+    if kept is not None:
+        return kept
     if now.fits(demand, now.ready):
         return Reason.PRIORITY, _queue_sentence(now, demand)
     alone = _kept_out_by_one_condition(now, demand)
@@ -59,6 +75,29 @@ def _impossible_even_when_empty(now: Situation, demand: Demand) -> tuple[Reason,
     if not now.fits(demand, now.empty_ready):
         return Reason.DRAINED, _drained_sentence(now, demand)
     return None
+
+
+def _reserved(now: Situation, demand: Demand) -> tuple[Reason, str] | None:
+    """Return drained or capacity where it would fit but for nodes that are kept: for nobody, or for others."""
+    kept = now.reservations_in_the_way(demand)
+    if not kept or not now.fits(demand, now.ready):
+        return None
+    for reason, entries in ((Reason.DRAINED, [r for r in kept if not r.tenants]), (Reason.CAPACITY, kept)):
+        if entries and not now.fits(demand, now.ready_without(entries)):
+            return reason, _reserved_sentence(now, demand, entries)
+    return None
+
+
+def _reserved_sentence(now: Situation, demand: Demand, kept: Sequence[Reservation]) -> str:
+    nodes = {node for reservation in kept for node in reservation.nodes}
+    names = ", ".join(f"{r.id} ({'for ' + ', '.join(r.tenants) if r.tenants else 'maintenance'})" for r in kept[:3])
+    opens_s = min(r.ends_s for r in kept)
+    are = "is" if len(nodes) == 1 else "are"
+    until = "its runtime is not known" if demand.runtime_s is None else f"it would run {demand.runtime_s:g} s"
+    return (
+        f"{_wants(demand)}; it would fit, but {_nodes(len(nodes))} {are} reserved: {names} "
+        f"from {min(r.starts_s for r in kept):g} s, and {until}; the first opens at {opens_s:g} s"
+    )
 
 
 def _kept_out_by_one_condition(now: Situation, demand: Demand) -> tuple[Reason, str] | None:

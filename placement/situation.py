@@ -15,11 +15,13 @@ from placement.model import (
     NodeState,
     Plan,
     Problem,
+    Reservation,
     Running,
     Tenant,
     TenantId,
     format_amount,
 )
+from placement.planners.keeping import in_the_way
 from placement.planners.state import Room, State, Victim
 from placement.planners.tree import Tree, Vector
 from placement.planners.under import state_under
@@ -80,6 +82,15 @@ class Situation:
     @cached_property
     def empty_ready(self) -> list[Room]:
         return [room for room in self.empty if room.node.state is NodeState.READY]
+
+    def reservations_in_the_way(self, demand: Demand) -> tuple[Reservation, ...]:
+        """Return the reservations that keep their nodes from a demand that started now."""
+        return in_the_way(self.problem, self._tree, demand, self.problem.now_s)
+
+    def ready_without(self, kept: Iterable[Reservation]) -> list[Room]:
+        """Return the ready nodes but for those that are reserved."""
+        nodes = {node for reservation in kept for node in reservation.nodes}
+        return [room for room in self.ready if room.node.id not in nodes]
 
     def without_more_important(self, priority: int) -> list[Room]:
         """Return the ready nodes as if work above ``priority`` were not there."""
