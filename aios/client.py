@@ -33,6 +33,7 @@ from aios.views import (
     Submission,
     TenantList,
     TenantView,
+    UsageView,
     WaitView,
     WorkloadList,
     WorkloadView,
@@ -142,6 +143,15 @@ class Client:
     def events(self, after: int = 0, limit: int = 200, timeout_s: float = 0.0) -> tuple[EventView, ...]:
         found = self._wire.get("/events", after=after, limit=limit, timeout_s=timeout_s)
         return from_json(EventList, found).events
+
+    def usage(self, by: str = "tenant", since_s: float | None = None, until_s: float | None = None) -> UsageView:
+        """Return resource-hours by ``tenant``, ``user``, ``accelerator``, ``kind`` or ``workload``.
+
+        Times are seconds on the control plane's clock (``status().now_s``).
+        """
+        asked = {"by": by, "since_s": since_s, "until_s": until_s}
+        given = {key: value for key, value in asked.items() if value is not None}
+        return from_json(UsageView, self._wire.get("/usage", **given))
 
     # What can be done.
 

@@ -133,6 +133,34 @@ class RulesView:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One line of the books: amounts are resource-hours (memory: bytes times hours).
+
+    ``wasted_by_preemption`` and ``wasted_by_failure`` are what was used and had to be done again.
+    """
+
+    name: str
+    workloads: int = 0
+    attempts: int = 0
+    asked: dict[str, float] = field(default_factory=dict)
+    granted: dict[str, float] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    wasted_by_preemption: dict[str, float] = field(default_factory=dict)
+    wasted_by_failure: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """Who used what between two moments."""
+
+    by: str
+    since_s: float | None = None
+    until_s: float = 0.0
+    lines: tuple[UsageLine, ...] = ()
+    schemaVersion: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class WaitView:
     """The answer of one long poll; ``seen`` goes into the next one."""
 

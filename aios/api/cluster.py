@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from aios.accounting import Account, Amounts, accounts
 from aios.api.answers import answer, shows
 from aios.api.intake import accepted
 from aios.api.overview import node_views, status_view
@@ -16,12 +18,15 @@ from aios.api.service import Service
 from aios.api.workloads import PollSeconds
 from aios.complaints import did_you_mean
 from aios.errors import Ambiguous, NotFound
+from aios.kernel.events import Event
 from aios.kernel.ports import Drain, Undrain
 from aios.store.codec import TYPE_KEY, encode
-from aios.views import EventList, EventView, NodeList, StatusView
-from placement.model import NodeId, NodeState
+from aios.views import EventList, EventView, NodeList, StatusView, UsageLine, UsageView
+from placement.model import MILLI, NodeId, NodeState
+from placement.model.resources import BYTE_RESOURCES
 
 _TICK_S = 0.25
+_PIECE = 10_000
 
 
 def routes(service: Service) -> APIRouter:
@@ -88,9 +93,37 @@ def routes(service: Service) -> APIRouter:
             views.append(EventView(seq, str(data.pop(TYPE_KEY)), event.at_s, data))
         return answer(EventList(tuple(views), last=found[-1][0] if found else after))
 
+    @router.get("/usage", **shows(UsageView))
+    def usage(
+        by: Annotated[str, Query(max_length=40)] = "tenant",
+        since_s: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+        until_s: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    ) -> Response:
+        """Resource-hours asked, granted, used and wasted, by tenant, user, accelerator, kind or workload."""
+        until = service.now_s() if until_s is None else until_s
+        books = accounts(_all_events(service), by, float("-inf") if since_s is None else since_s, until)
+        return answer(UsageView(by, since_s, until, tuple(_usage_line(name, one) for name, one in books.items())))
+
     @router.get("/metrics", response_class=Response)
     def metrics() -> Response:
         """The numbers of now in Prometheus' text format."""
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
+
+
+def _all_events(service: Service) -> Iterator[Event]:
+    after = 0
+    while found := service.events(after, _PIECE):
+        yield from (event for _, event in found)
+        after = found[-1][0]
+
+
+def _usage_line(name: str, one: Account) -> UsageLine:
+    parts = (one.asked, one.granted, one.used, one.preempted, one.failed)
+    return UsageLine(name, len(one.workloads), one.attempts, *map(_in_units, parts))
+
+
+def _in_units(amounts: Amounts) -> dict[str, float]:
+    """Return resource-hours as people count them: CPUs and GPUs, bytes of memory."""
+    return {n: round(a if n in BYTE_RESOURCES else a / MILLI, 6) for n, a in sorted(amounts.items())}

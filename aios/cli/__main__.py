@@ -29,6 +29,7 @@ _DAILY = {
     "drain": ("operating", "Take a node out of use, or back with --undo."),
     "wait": ("looking", "Wait until a workload is over, runs or is ready."),
     "plan": ("looking", "The current plan, its terms, bound and shares."),
+    "usage": ("usage", "Resource-hours asked, granted, used and wasted."),
     "simulate": ("simulating", "Run files or a trace on virtual time; nothing is started."),
 }
 _NOUNS = {

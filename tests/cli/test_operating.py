@@ -59,3 +59,16 @@ def test_what_makes_no_sense_is_refused_with_what_there_is(aios: Aios, plane: Se
     assert aios("drain", "a-1", "--undo").code == 104
     assert aios("suspend", "nobody").code == 102
     assert aios("resume", "nobody").code == 102
+
+
+def test_the_books_say_who_used_what(aios: Aios, plane: Served) -> None:
+    running(aios)
+    shown = aios("usage", "--by", "kind")
+    assert shown.code == 0, shown.err
+    assert "CPU-h" in shown.out
+    assert aios("usage", "--since", "1h", "--csv", "books.csv").code == 0
+    head, line, *_ = Path("books.csv").read_text(encoding="utf-8").splitlines()
+    assert head.startswith("tenant,workloads,attempts,resource,asked,granted,used")
+    assert line.startswith("default,1,1,CPU-h,")
+    assert aios("usage", "--by", "colour").code == 2
+    assert aios("usage", "--since", "lately").code == 2
