@@ -24,8 +24,10 @@ from placement.planners.tree import Vector
 Cost = tuple[int, float, float, int, float]
 """The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
 
+MANY = 100
 CHOICE = 8
-"""Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken."""
+"""Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken; who needs ``MANY`` has four
+times as many to choose from."""
 
 
 @dataclass(slots=True)
@@ -315,7 +317,7 @@ class VictimSearch:
         """Look at more nodes, until there is a choice among those where only the least important goes."""
         if heap.ready and heap.priority > heap.ready[0][0][0]:
             return
-        target = len(heap.ready) + n + CHOICE
+        target = len(heap.ready) + (n if n < MANY else 4 * n) + CHOICE
         while self.effort > 0 and len(heap.ready) < target:
             spot = heap.source.at(heap.n_seen)
             if spot is None:
