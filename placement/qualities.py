@@ -50,7 +50,7 @@ class Placed:
                     kept += localities.broken(self.nodes, form, topology, grant.nodes) is None
             if form.near:
                 near = set(form.near)
-                kept += sum(name in near for name in grant.nodes) / len(grant.nodes)
+                kept += sum(name in near for name in grant.nodes) / max(1, len(grant.nodes))
         return kept
 
     def heterogeneity(self) -> float:
