@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from aios.adapters.sim import Pace, SimExecutor
+from aios.adapters.sim import SimExecutor
+from aios.adapters.simulated import Pace
 from aios.contenders import Contender, Timed
 from aios.control.planning import InlinePlanning
 from aios.errors import Rejected

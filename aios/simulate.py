@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aios.adapters.sim import Pace, Runtime, SimExecutor, estimated
+from aios.adapters.sim import SimExecutor
+from aios.adapters.simulated import Pace, Runtime, estimated
 from aios.control.loop import Listener, Loop
 from aios.control.planning import InlinePlanning, PlannerFunction, Planning
 from aios.errors import Rejected
