@@ -254,6 +254,11 @@ class Client:
         found = self._wire.send("POST", f"/workloads/{checked(ref)}/stop", params={"by": by})
         return from_json(WorkloadList, found).workloads
 
+    def retry(self, ref: str, *, no_cache: bool = False, by: str = "") -> Submission:
+        """Submit again what did not succeed of a workload or pipeline; with ``no_cache`` what did, too."""
+        params = {"no_cache": str(no_cache).lower(), "by": by}
+        return from_json(Submission, self._wire.send("POST", f"/workloads/{checked(ref)}/retry", params=params))
+
     def preempt(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
         """Have running work save its progress and queue again."""
         return self._order(f"/workloads/{checked(ref)}/preempt", by)

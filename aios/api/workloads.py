@@ -21,7 +21,7 @@ from aios.api.service import Service
 from aios.api.why import explanations
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.events import WorkloadId
-from aios.kernel.ports import PreemptWork, Request, Resume, StopWork, Suspend
+from aios.kernel.ports import PreemptWork, Request, Resume, Retry, StopWork, Suspend
 from aios.kernel.state import State, Status, Workload
 from aios.views import DryRunView, ExplainList, LogsView, PlanView, Submission, WaitView, WorkloadList, WorkloadView
 
@@ -80,6 +80,15 @@ def routes(service: Service) -> APIRouter:
             intake.accepted(service.submit(order(workload.id)))
         state, now_s = service.state(), service.now_s()
         return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+
+    @router.post("/workloads/{ref}/retry", **shows(Submission, status_code=201))
+    def retry(ref: str, no_cache: bool = False, by: By = "") -> Response:
+        """Submit again what did not succeed of a workload or pipeline; with ``no_cache`` what did, too."""
+        ids = tuple(workload.id for workload in find(service.state(), ref))
+        reply = intake.accepted(service.submit(Retry(ids, no_cache, by)))
+        state, now_s = service.state(), service.now_s()
+        views = tuple(workload_view(state, state.workloads[WorkloadId(id)], now_s) for id in reply.ids)
+        return answer(Submission(views), 201)
 
     @router.post("/workloads/{ref}/preempt", **shows(WorkloadList))
     def preempt(ref: str, by: By = "") -> Response:

@@ -23,6 +23,7 @@ _DAILY = {
     "logs": ("looking", "What a workload prints."),
     "explain": ("looking", "Why it waits, or why it runs there, and what to do next."),
     "stop": ("looking", "Stop workloads."),
+    "retry": ("operating", "Run again what failed; finished stages are used as they are."),
     "preempt": ("operating", "Have running work save its progress and queue again."),
     "suspend": ("operating", "Have work save its progress and wait until it is resumed."),
     "resume": ("operating", "Let suspended work wait for its turn again."),

@@ -1,4 +1,4 @@
-"""Commands that operate by hand: preempt, suspend, resume, drain."""
+"""Commands that operate by hand: retry, preempt, suspend, resume, drain."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def _order(options: Options, refs: tuple[str, ...], do: Callable[[Client, str], 
         views = [view for ref in refs for view in do(client, ref)]
     lines = (f"{view.id}  {status_of(view)}  {view.message}" for view in views)
     show(options, listed("workloads", views), "\n".join(lines))
+
+
+@click.command("retry")
+@click.argument("ref", metavar="ID")
+@click.option("--no-cache", is_flag=True, help="Run what has succeeded once more, too.")
+@common
+@click.pass_obj
+def retry_command(options: Options, ref: str, no_cache: bool) -> None:
+    """Run again what did not succeed of a workload or pipeline; stages that did are used as they are."""
+    with options.client() as client:
+        made = client.retry(ref, no_cache=no_cache, by="aios retry")
+    lines = (f"{view.id}  {status_of(view)}" for view in made.workloads)
+    show(options, listed("workloads", made.workloads), "\n".join(lines))
+    next_is(f"aios wait {made.workloads[0].pipeline or made.workloads[0].id}")
 
 
 @click.command("preempt")

@@ -33,6 +33,7 @@ from aios.kernel.ports import (
     Request,
     Reserve,
     Resume,
+    Retry,
     StopWork,
     Submit,
     Suspend,
@@ -40,7 +41,7 @@ from aios.kernel.ports import (
     Unreserve,
 )
 from aios.kernel.queue import ancestors
-from aios.kernel.state import State
+from aios.kernel.state import State, Status
 from placement.model import ROOT, Demand, DemandId, TenantId
 
 
@@ -55,6 +56,8 @@ def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
             return _submit(fold, now_s, request)
         case StopWork():
             return _stop(fold, now_s, request)
+        case Retry():
+            return _retry(fold, now_s, request)
         case PreemptWork():
             return operate.preempt(fold, now_s, request)
         case Suspend():
@@ -254,6 +257,38 @@ def _with_id(work: NewWork, ids: dict[str, WorkloadId], now_s: float) -> Work:
         estimate_s=work.estimate_s,
         trace=work.trace,
     )
+
+
+def _retry(fold: Fold, now_s: float, retry: Retry) -> Reply:
+    """Submit again what did not succeed, in its place: it needs what succeeded before and what is tried again now."""
+    unknown = [id for id in retry.workloads if id not in fold.state.workloads]
+    if unknown:
+        return Refused("not_found", f"there is no workload {unknown[0]!r}", "list them with `aios ps -a`")
+    found = [fold.state.workloads[id] for id in retry.workloads]
+    again = [w for w in found if w.status.over and (retry.afresh or w.status is not Status.SUCCEEDED)]
+    if not again:
+        which = ", ".join(f"{w.id} is {w.status.value}" for w in found)
+        return Refused("rejected", f"nothing to try again: {which}", "--no-cache runs what has succeeded once more")
+    taken = [w for w in again if fold.state.names.get(w.work.name, w.id) != w.id]
+    if taken:
+        newer = fold.state.names[taken[0].work.name]
+        return Refused("rejected", f"{taken[0].id} was submitted again already, as {newer}", f"aios retry {newer}")
+    ids = {w.id: _new_id(fold.state, w.work.name, nth) for nth, w in enumerate(again)}
+    todo = {w.id: w.work for w in again}
+    while todo:
+        free = [id for id, work in todo.items() if not any(need in todo for need in work.needs)]
+        for id in free:
+            work = todo.pop(id)
+            demand = replace(work.demand, id=DemandId(ids[id]), submitted_s=now_s, deadline_s=_later(work, now_s))
+            needs = tuple(ids.get(need, need) for need in work.needs)
+            fold.record(Submitted(now_s, replace(work, id=ids[id], demand=demand, needs=needs)))
+    return Accepted(tuple(ids.values()))
+
+
+def _later(work: Work, now_s: float) -> float | None:
+    """Return a deadline as long after now as it was after the first submission."""
+    deadline_s = work.demand.deadline_s
+    return None if deadline_s is None else now_s + deadline_s - work.demand.submitted_s
 
 
 def _stop(fold: Fold, now_s: float, stop: StopWork) -> Reply:

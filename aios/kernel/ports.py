@@ -119,6 +119,15 @@ class StopWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """Submit again what of these did not succeed; with ``afresh`` what did, too."""
+
+    workloads: tuple[WorkloadId, ...]
+    afresh: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PreemptWork:
     """Have a workload save its progress and queue again."""
 
@@ -192,6 +201,7 @@ class Unreserve:
 Request = (
     Submit
     | StopWork
+    | Retry
     | PreemptWork
     | Suspend
     | Resume
