@@ -15,8 +15,6 @@ from placement.model import DemandId
 
 MOST_ASKED = 3
 """Workloads of one request about which the planner is asked anew; of the others is told what was recorded."""
-LARGEST_TRIED = 600
-"""Nodes and workloads in all up to which every hint is tried out; above it, hints go by the room there is."""
 
 
 def explanations(service: Service, workloads: Sequence[Workload]) -> tuple[ExplainView, ...]:
@@ -28,11 +26,9 @@ def explanations(service: Service, workloads: Sequence[Workload]) -> tuple[Expla
     waiting = [workload for workload in workloads if DemandId(workload.id) in pending][:MOST_ASKED]
     if waiting:
         plan = service.plan_now(problem)
-        size = len(problem.nodes) + len(problem.running) + len(problem.pending)
-        planner = service.plan_now if size <= LARGEST_TRIED else None
         for workload in waiting:
             if DemandId(workload.id) in plan.waiting:
-                found = explain(problem, plan, DemandId(workload.id), planner)
+                found = explain(problem, plan, DemandId(workload.id), service.plan_now)
                 views[workload.id] = _told(state, views[workload.id], found.would_run_if, found.forecast.sentences)
     return tuple(views.values())
 
