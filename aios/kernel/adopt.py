@@ -63,9 +63,10 @@ def adopt(fold: Fold, now_s: float, observed: Observed, proposed: Proposed, poli
     changes: tuple[Move | Resize, ...] = (*plan.moves, *plan.resizes)
     for change in changes:
         _send_elsewhere(fold, now_s, change, plan_id)
-    room = Room(fold.state, observed)
-    for one in plan.grants:
-        _grant_or_keep(fold, now_s, room, one, plan_id, plan)
+    if plan.grants:
+        room = Room(fold.state, observed)
+        for one in plan.grants:
+            _grant_or_keep(fold, now_s, room, one, plan_id, plan)
     for demand in present.pending:
         _say_why(fold, now_s, WorkloadId(demand.id), proposed.plan.waiting.get(demand.id))
     return not refused and not proposed.failed and question(present) == proposed.ask.question
@@ -159,6 +160,8 @@ def _that_fit(
 
     Victims that would go on elsewhere and have no room there stay, and are taken out.
     """
+    if not grants and not victims:
+        return []
     room = Room(state, observed)
     for id in victims:
         held, nodes = _held(state, id)

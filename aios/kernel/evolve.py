@@ -83,8 +83,12 @@ class Fold:
     def wait(self, waits: Waits) -> None:
         """Record why a workload waits, where that is new."""
         before = self.state.waits.get(waits.workload)
-        if before is None or replace(before, at_s=waits.at_s, plan_id=waits.plan_id) != waits:
+        if before is None or _why(before) != _why(waits):
             self.record(waits)
+
+
+def _why(waits: Waits) -> tuple[object, ...]:
+    return waits.reason, waits.detail, waits.would_run_if, waits.nodes, waits.form
 
 
 def evolve(event: Event, state: State) -> State:

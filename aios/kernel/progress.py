@@ -6,7 +6,7 @@ from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, Wa
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
-from aios.kernel.queue import kept, kept_demand, live, unmet, yielding_for
+from aios.kernel.queue import kept_demand, kept_nodes_of, unmet, yielding_for
 from aios.kernel.room import Room
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload
 from placement.model import NodeState
@@ -76,7 +76,8 @@ def _missing_input(state: State, workload: Workload) -> str | None:
 
 def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
     """Grant kept nodes once those who yield are gone; give them up where they can no longer be had."""
-    waiting = [workload.id for workload in live(fold.state) if kept(fold.state, workload.id)]
+    all_kept = kept_nodes_of(fold.state)
+    waiting = [id for id in fold.state.live if id in all_kept] if all_kept else []
     if not waiting:
         return
     room = Room(fold.state, observed)

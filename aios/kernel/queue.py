@@ -77,8 +77,9 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
     running, pending = [], []
     leaving: list[Mapping[NodeId, Resources]] = []
     kept_nodes: list[Mapping[NodeId, Resources]] = []
+    all_kept = kept_nodes_of(state)
     for workload in live(state):
-        attempt, nodes = workload.current, kept(state, workload.id)
+        attempt, nodes = workload.current, all_kept.get(workload.work.id, ())
         if attempt is not None and yields(attempt):
             leaving.append(placed(workload.held(attempt), attempt.nodes))
         elif attempt is not None:
@@ -159,6 +160,8 @@ def is_pending(state: State, workload: Workload, now_s: float) -> bool:
 
 def unmet(state: State, workload: Workload) -> tuple[WorkloadId, ...]:
     """Return the workloads that must succeed (services: be ready) before this one may start."""
+    if not workload.work.needs:
+        return ()
     return tuple(id for id in workload.work.needs if not _met(state.workloads.get(id)))
 
 
@@ -170,6 +173,11 @@ def kept(state: State, id: WorkloadId) -> tuple[NodeId, ...]:
     """Return the nodes that are kept for a waiting workload."""
     waits = state.waits.get(id)
     return waits.nodes if waits is not None else ()
+
+
+def kept_nodes_of(state: State) -> dict[WorkloadId, tuple[NodeId, ...]]:
+    """Return the nodes that are kept, for everyone who has any."""
+    return {id: waits.nodes for id, waits in state.waits.items() if waits.nodes}
 
 
 def kept_demand(state: State, workload: Workload) -> Demand:

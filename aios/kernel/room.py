@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from aios.kernel.ports import Observed
-from aios.kernel.queue import foreign_use, kept, kept_demand, live, placed, yields
+from aios.kernel.queue import foreign_use, kept_demand, kept_nodes_of, live, placed, yields
 from aios.kernel.state import State
 from placement.model import Demand, NodeId, NodeState, Resources, total
 
@@ -15,9 +15,10 @@ class Room:
 
     def __init__(self, state: State, observed: Observed) -> None:
         held, staying, promised = [], [], []
+        all_kept = kept_nodes_of(state)
         for workload in live(state):
             attempt = workload.current
-            if nodes := kept(state, workload.id):
+            if nodes := all_kept.get(workload.work.id):
                 promised.append(placed(kept_demand(state, workload), nodes))
             if attempt is not None:
                 held.append(placed(workload.held(attempt), attempt.nodes))
