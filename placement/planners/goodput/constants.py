@@ -13,17 +13,13 @@ UNFAIRNESS = 1.0
 """Exponent of the projected finish-time fairness in a job's worth; 0 leaves the longest to the end, 4 costs 6 % of the
 mean completion time for a quarter off the worst rho (both measured on Gavel's continuous trace)."""
 
-SLACK = 0.02
-"""Part of a round by which the batch may get later in that round. 0 spends much completion time on the last minutes of
-the batch, 0.05 lets 18 hours grow by one; see ``two_periods``."""
-
-LATE_PRICE = 100.0
-"""Worth, in jobs of the highest worth times a round, of keeping the batch one round from getting later than that. Far
-above what any set of jobs in one round is worth for clusters of up to some hundred jobs; a price instead of a rule, so
-that the programme always has a solution."""
+LATE_PRICE = 8.0
+"""Worth, in jobs that one round would finish, of a batch that ends one round sooner. Measured on Gavel's static trace:
+with 3 it ends at 18.6 h, with 8 at 18.2 h, with 100 at 18.1 h and the mean completion time is 5 % more. Where jobs keep
+coming there is no batch: it is divided by how many are expected before its end."""
 
 FLOOR_PRICE = 10.0
-"""Worth of a tenant's guarantee per whole cluster that it is short of, in jobs of the highest worth."""
+"""Worth of a tenant's guarantee per whole cluster that it is short of, in jobs that one round would finish."""
 
 RESTART_S = 30.0
 """Seconds that stopping and starting again takes, launch and loading included: what it costs to take turns."""

@@ -12,7 +12,7 @@ from placement.planners.goodput.constants import MOST_JOBS, ROUND_S
 from placement.planners.goodput.options import Job, Option, Pools, Row, jobs_of
 from placement.planners.goodput.programme import Answer, Bound, Round, by_worth, solve
 from placement.planners.goodput.seating import Seating
-from placement.planners.goodput.worth import Worth, worths
+from placement.planners.goodput.worth import Worth, next_arrival_s, worths
 from placement.planners.tree import Tree, add
 
 MOST_TRIES = 8
@@ -50,13 +50,14 @@ def decide(problem: Problem) -> tuple[Seating, list[Answer]]:
     capacity = pools.capacity()
     round_s = problem.policy.time_slice_s or ROUND_S
     worth = worths(problem, jobs, capacity, round_s)
+    next_s = next_arrival_s(problem, jobs, round_s)
     seating = Seating(problem, tree, pools, jobs, worth)
     answers, free = [], dict(capacity)
     for priority in sorted({job.demand.priority for job in jobs}, reverse=True):
         members = [idx for idx, job in enumerate(jobs) if job.demand.priority == priority]
         below = [job for job in jobs if job.demand.priority < priority and job.must_run]
         question, idxs = _question(tree, seating, jobs, worth, members, _less(free, below), round_s)
-        answer = solve(question)
+        answer = solve(replace(question, next_s=next_s))
         chosen = {idxs[at]: option for at, option in answer.chosen.items()}
         seating.seat(chosen, members)
         answers.append(answer)

@@ -8,9 +8,9 @@ First the batch: how soon could all that is known be done?
     min M   s.t.   sum_o r_jo y_jo >= L_j,    sum_o y_jo <= M,    sum_jo u_jor y_jo <= c_r M,    y >= 0
 
 which is Gavel's makespan policy (OSDI'20, section 4.2) without its search. Then two periods: x is this round, in
-fractions of it, and y all that comes after, in rounds, until N = max(M* - (1 - SLACK) H, 0) / H rounds from its end:
+fractions of it, and y all that comes after, in rounds, until N = max(M* - H, 0) / H rounds from its end:
 
-    max  sum_jo w_jo x_jo - LATE_PRICE late - FLOOR_PRICE sum_t short_t
+    max  sum_jo w_jo x_jo - p late - FLOOR_PRICE sum_t short_t,    p = LATE_PRICE / (1 + arrivals expected until M*)
     s.t. sum_o x_jo <= 1                                       (= 1 for work that can't be stopped now)
          sum_jo u_jor x_jo <= c_r
          sum_o r_jo H (x_jo + y_jo) >= L_j
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from ortools.linear_solver import pywraplp
 
 from placement.model import TenantId
-from placement.planners.goodput.constants import FLOOR_PRICE, GAP, KERNEL, LATE_PRICE, MOST_BRANCHES, SLACK, WHOLE
+from placement.planners.goodput.constants import FLOOR_PRICE, GAP, KERNEL, LATE_PRICE, MOST_BRANCHES, WHOLE
 from placement.planners.goodput.options import Job, Option, Row, dominant
 from placement.planners.goodput.worth import Worth
 
@@ -59,7 +59,8 @@ class Bound:
 class Round:
     """What one programme decides about.
 
-    ``capacity`` is what the jobs may use; ``limits`` and ``floors`` what is left of the tenants' limits and guarantees.
+    ``capacity`` is what the jobs may use; ``limits`` and ``floors`` what is left of the tenants' limits and guarantees;
+    ``next_s`` in how many seconds the next arrival is expected, infinite for a batch that came all at once.
     """
 
     jobs: Sequence[Job]
@@ -68,6 +69,7 @@ class Round:
     round_s: float
     limits: Sequence[Bound] = ()
     floors: Sequence[Bound] = ()
+    next_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +136,12 @@ class _TwoPeriods:
         self.question, self.kernel = question, kernel
         self.solver = pywraplp.Solver.CreateSolver("GLOP" if kernel is None else "SCIP")
         self.infinity = self.solver.infinity()
-        self.n_later = max(0.0, batch_s / question.round_s - (1.0 - SLACK))
+        self.n_later = max(0.0, batch_s / question.round_s - 1.0)
         self.now: dict[Key, pywraplp.Variable] = {}
         self.objective = self.solver.Objective()
         self.objective.SetMaximization()
         self.late = self.solver.NumVar(0, self.infinity, "late")
-        self.objective.SetCoefficient(self.late, -LATE_PRICE)
+        self.objective.SetCoefficient(self.late, -LATE_PRICE / (1.0 + batch_s / question.next_s))
         self.capacity_now_and_later()
         for idx, job in enumerate(question.jobs):
             if job.options:

@@ -20,7 +20,7 @@ class Worth:
     left_s : float
         Work that is left, in seconds of the first form at speed 1.
     weight : float
-        Worth of a whole round at the job's best rate; the largest of all jobs is 1.
+        Worth of a whole round at the job's best rate: 1 for what a round finishes and is treated fairly.
     values : tuple of float
         Worth of a round in each option.
     """
@@ -51,9 +51,8 @@ def worths(problem: Problem, jobs: Sequence[Job], capacity: Mapping[Row, int], r
         rho = (max(0.0, problem.now_s - job.demand.submitted_s) + left / mix) / alone_s
         weight = (round_s / max(left / mix, round_s)) ** SHORTNESS * max(1.0, rho) ** UNFAIRNESS
         weights.append(weight * tenants[job.demand.tenant])
-    most = max(weights, default=0.0) or 1.0
     return [
-        Worth(left, weight / most, _values(problem, job, weight / most, round_s))
+        Worth(left, weight, _values(problem, job, weight, round_s))
         for job, left, weight in zip(jobs, lefts, weights, strict=True)
     ]
 
@@ -119,3 +118,14 @@ def _places(job: Job, capacity: Mapping[Row, int]) -> float:
         room = 1.0 / max(1e-12, dominant(option.use, capacity))
         by_pool[option.pool] = max(room, by_pool.get(option.pool, 0.0))
     return sum(by_pool.values())
+
+
+def next_arrival_s(problem: Problem, jobs: Sequence[Job], round_s: float) -> float:
+    """Return in how many seconds the next job is likely to come: as long as the latest one is ago.
+
+    Infinite where all came within a round of each other: a batch.
+    """
+    came = [job.demand.submitted_s for job in jobs]
+    if not came or max(came) - min(came) <= round_s:
+        return float("inf")
+    return max(round_s, problem.now_s - max(came))
