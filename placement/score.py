@@ -95,7 +95,7 @@ class Score:
     @property
     def terms(self) -> tuple[tuple[str, float], ...]:
         """Return (name, value) of every term, as ``placement.weights`` names them."""
-        return (
+        stated = (
             *self.parts,
             (ADMITTED.name, self.admitted),
             (ENTITLEMENT.name, self.entitlement),
@@ -108,6 +108,7 @@ class Score:
             (NODES.name, float(self.nodes)),
             (FRAGMENTATION.name, self.fragmentation),
         )
+        return tuple((name, value + 0.0) for name, value in stated)  # no -0.0 for people to wonder at
 
     @property
     def total(self) -> float:

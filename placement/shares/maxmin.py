@@ -146,7 +146,7 @@ class FairLp:
             found = self._raise_level([member for group in members for member in group])
             level = []
             for tenant, got in found.items():
-                out[tenant] = got
+                out[tenant] = round(got, 7)
                 if self.tree.children.get(tenant):
                     level.append((tenant, got))
         return out
