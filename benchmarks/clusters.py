@@ -1,8 +1,8 @@
 """Seeded clusters for the planner's benchmark: racks of like nodes, fragmented by work that has ended, a long queue.
 
 Nodes have 8 GPUs and stand in racks of 32, with one GPU type in a rack. They are filled to 80 % with gangs of 1 to 64
-GPUs, then 15 % of the gangs end, so that what is free is scattered. Pending gangs ask for 1 to 64 GPUs too (42 % for one);
-30 % are elastic, 33 % want one type, half of those larger than a node want a single rack.
+GPUs, then 15 % of the gangs end, so that what is free is scattered. Pending gangs ask for 1 to 64 GPUs too (42 % for
+one); 30 % are elastic, 33 % want one type, half of those larger than a node want a single rack.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random clusters that are full and contested, with gangs of all sizes: what the planner for large clusters is tried on."""
+"""Random clusters that are full and contested, with gangs of all sizes, to try the planner for large clusters on."""
 
 from __future__ import annotations
 
@@ -73,19 +73,18 @@ def _tenants(draw: st.DrawFn, odd: bool) -> list[Tenant]:
     )
     tree = draw(st.booleans())
     out = [tenant("top", None if draw(st.booleans()) else {"gpu": 12}, limit=draw(limit))] if tree else []
-    for name in ("a", "b", "c"):
-        out.append(
-            tenant(
-                name,
-                {"gpu": draw(st.integers(0, 12))},
-                "top" if tree and name != "c" else None,
-                borrow_limit=draw(limit),
-                lend_limit=draw(limit),
-                limit=draw(limit),
-                preemption=draw(some),
-            )
+    return out + [
+        tenant(
+            name,
+            {"gpu": draw(st.integers(0, 12))},
+            "top" if tree and name != "c" else None,
+            borrow_limit=draw(limit),
+            lend_limit=draw(limit),
+            limit=draw(limit),
+            preemption=draw(some),
         )
-    return out
+        for name in ("a", "b", "c")
+    ]
 
 
 def bundle(gpu: float, cpu: float = 0, **selector: str) -> Bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from placement.model import NodeId
 from placement.planners import state
 from placement.planners.fitting import place
 from placement.planners.pools.facts import Facts
@@ -18,12 +19,12 @@ MOST_STEPS = 200_000
 
 
 def in_order(facts: Sequence[Facts], values: Values) -> list[int]:
-    """Return the gangs that columns cannot say, the most valuable for their size first."""
+    """Return the gangs that columns cannot say, the most important first, those for named nodes before others."""
     awkward = [g for g, fact in enumerate(facts) if not fact.simple]
-    return sorted(awkward, key=lambda g: (-values.weight(facts[g].demand), g))
+    return sorted(awkward, key=lambda g: (-values.weight(facts[g].demand), not facts[g].named, g))
 
 
-def rooms_of(view: View, room: Room) -> dict[str, state.Room]:
+def rooms_of(view: View, room: Room) -> dict[NodeId, state.Room]:
     """Return what is free as the placement of single gangs reads it."""
     out = {}
     for i, node in enumerate(view.problem.nodes):
@@ -37,7 +38,7 @@ def places(view: View, tree: Tree, fact: Facts, room: Room) -> Iterator[tuple[Wa
     rooms = rooms_of(view, room)
     for form in fact.forms:
         for size in reversed(range(len(form.sizes))):
-            nodes = place(rooms, tree.capacity, form.demand, form.sizes[size][0])  # type: ignore[arg-type]  # keys are ids
+            nodes = place(rooms, tree.capacity, form.demand, form.sizes[size][0])
             if nodes is not None:
                 yield Way(form, size, ()), [view.index[node] for node in nodes]
                 break

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, Resources, TenantId, Waiting
+from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, TenantId, Waiting
 from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.awkward import MOST_STEPS, places
 from placement.planners.pools.facts import Facts
@@ -59,8 +59,7 @@ class Decoder:
 
     def run(self, chosen: Iterable[int], displaced: Iterable[int], awkward: Sequence[int] = ()) -> None:
         """Carry out chosen columns and victims, then fill, then let stay whoever can."""
-        for victim in displaced:
-            self._displace(victim)
+        self._displace(displaced)
         for column in self._hardest_first(chosen):
             if self._gangs[column] not in self.granted and not self._start(column):
                 self.n_lost += 1
@@ -98,7 +97,7 @@ class Decoder:
     # -- newcomers -----------------------------------------------------------------------------------------------
 
     def _hardest_first(self, chosen: Iterable[int]) -> list[int]:
-        """Order columns so that large blocks are placed first; any fit of sizes that divide one another is then exact."""
+        """Order columns, large blocks first: any fit of sizes that divide one another is then exact."""
 
         def hardness(column: int) -> tuple[int, int, int, int]:
             fact, way = self.facts[self._gangs[column]], self.columns.ways[column]
@@ -207,11 +206,20 @@ class Decoder:
         bundles = running.demand.bundles[: len(running.nodes)][first:last]
         return [self.view.need(bundle.resources) for bundle in bundles]
 
-    def _displace(self, victim: int) -> None:
-        facts = self.victims[victim]
-        self.room.release(facts.node, self._bundles(victim))
-        self.ledger.book(facts.running.demand.tenant, facts.running.resources, -1)
-        self.kept[victim] = 0
+    def _displace(self, victims: Iterable[int]) -> None:
+        """Let victims go; of elastic work as many bundles as were chosen, from its last one on."""
+        gone: dict[DemandId, list[int]] = {}
+        for victim in victims:
+            gone.setdefault(self.victims[victim].running.demand.id, []).append(victim)
+        for parts in gone.values():
+            first = self.victims[parts[0]]
+            n = len(first.running.nodes)
+            ends = any(self.victims[v].ends for v in parts)
+            keep = 0 if ends else n - sum(self.victims[v].bundles for v in parts)
+            self.room.release(first.node, self._bundles(parts[0], keep))
+            for bundle in first.running.demand.bundles[keep:n]:
+                self.ledger.book(first.running.demand.tenant, bundle.resources, -1)
+            self.kept[parts[0]] = keep
 
     def _fits_back(self, victim: int, first: int, last: int) -> bool:
         """Put bundles of a victim back on its node if they fit there; nothing changes where they do not."""
@@ -228,32 +236,36 @@ class Decoder:
 
     def _spare(self) -> None:
         """Let victims stay that fit where they were, the most important first; elastic ones with what fits of them."""
-        got = {t for g in self.granted for t in self.accounts.tree.paths[self.facts[g].demand.tenant]}
+        got: dict[TenantId, dict[str, None]] = {}
+        for granted in self.granted.values():
+            demand = granted.way.form.demand
+            for bundle in granted.way.form.kinds:
+                got.setdefault(demand.tenant, {}).update(dict.fromkeys(bundle.resources))
         ranked = sorted(
             self.kept,
             key=lambda v: (-self.victims[v].group[1], -self.victims[v].cost, self.victims[v].running.demand.id),
         )
         for victim in ranked:
-            running = self.victims[victim].running
-            n, had = len(running.nodes), self.kept[victim]
-            least = running.demand.min_bundles
-            for keep in [n, *range(n - 1, max(least, had + 1) - 1, -1)] if least < n else [n]:
-                if keep <= had or not self._allowed_back(victim, had, keep, got):
-                    continue
-                if self._fits_back(victim, had, keep):
-                    self._count_back(victim, had, keep)
-                    break
+            running, had = self.victims[victim].running, self.kept[victim]
+            n, least = len(running.nodes), running.demand.min_bundles
+            sizes = [n, *range(n - 1, max(least, had + 1) - 1, -1)] if least < n else [n]
+            for keep in sizes:
+                if keep > had and self._fits_back(victim, had, keep):
+                    if self._stays(victim, had, keep, got):
+                        break
+                    for need in self._bundles(victim, had, keep):
+                        self.room.put(self.victims[victim].node, need, -1)
 
-    def _allowed_back(self, victim: int, first: int, last: int, got: set[TenantId]) -> bool:
-        """Return whether limits that the plan is held to still hold: those of tenants that get something."""
-        demand = self.victims[victim].running.demand
-        if not any(t in got for t in self.accounts.tree.paths[demand.tenant]):
+    def _stays(self, victim: int, first: int, keep: int, got: Mapping[TenantId, Iterable[str]]) -> bool:
+        """Count bundles of a victim back, unless limits that newcomers are held to would break (law 4)."""
+        self._count_back(victim, first, keep)
+        if all(self.ledger.sound(tenant, names) for tenant, names in got.items()):
             return True
-        more: dict[str, int] = {}
-        for bundle in demand.bundles[first:last]:
-            for name, amount in bundle.resources.items():
-                more[name] = more.get(name, 0) + amount
-        return self.ledger.allows(demand.tenant, more)
+        running = self.victims[victim].running
+        for bundle in running.demand.bundles[first:keep]:
+            self.ledger.book(running.demand.tenant, bundle.resources, -1)
+        self.kept[victim] = first
+        return False
 
     def _count_back(self, victim: int, first: int, keep: int) -> None:
         running = self.victims[victim].running
@@ -292,7 +304,7 @@ class Decoder:
 
     def _got(self) -> list[Got]:
         out = []
-        for g, granted in self.granted.items():
+        for granted in self.granted.values():
             demand = granted.way.form.demand
             n, least = len(granted.nodes), demand.min_bundles
             amounts = demand.resources(n)

@@ -37,7 +37,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A demand's forms, where its bundles must be together or apart, and whether columns can say all of it."""
+    """A demand's forms, where its bundles must be together or apart, and whether columns can say all of it.
+
+    ``named``: it asks for nodes by their names.
+    """
 
     demand: Demand
     forms: tuple[Form, ...]
@@ -45,6 +48,7 @@ class Facts:
     spread: str | None
     wish: Topology | None
     simple: bool
+    named: bool
 
 
 def facts_of(demand: Demand) -> Facts:
@@ -71,6 +75,7 @@ def facts_of(demand: Demand) -> Facts:
         spreads[0] if spreads else None,
         None if required else wish,
         plain and not by_name,
+        by_name,
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from ortools.sat.python import cp_model
 
+from placement.planners.base import Budget
 from placement.planners.pools.lp import Relaxed
 from placement.planners.pools.sheet import INFINITY, Sheet
 from placement.planners.pools.view import Floats, Ints
@@ -15,6 +18,8 @@ FINE = 1000
 """Rows with fractions are counted in thousandths, and so is the worth."""
 MOST = 10**9
 WORTH_SCALE = 2.0**40
+MOST_S = 0.3
+"""Deterministic seconds after which what is found by then is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,7 @@ def in_doubt(relaxed: Relaxed, choices: Ints, likeness: Ints, most: int) -> Ints
     return choices[ranked[: max(most, int(fractional.sum()))]]
 
 
-def solve(
-    sheet: Sheet,
-    relaxed: Relaxed,
-    free: Ints,
-    deterministic_s: float,
-    wall_s: float,
-    gap: float,
-    seed: int,
-    workers: int,
-) -> Answer:
+def solve(sheet: Sheet, relaxed: Relaxed, free: Ints, budget: Budget, gap: float) -> Answer:
     """Solve with the columns ``free`` open and every other one at its rounded value.
 
     Parameters
@@ -70,7 +66,7 @@ def solve(
     is_free = np.zeros(sheet.n_columns, bool)
     is_free[free] = True
     fixed[is_free] = 0
-    used = np.bincount(rows, entries * fixed[columns], minlength=sheet.n_rows)
+    used = np.bincount(rows, entries * fixed[columns], minlength=sheet.n_rows).astype(float)
     model, solver = cp_model.CpModel(), cp_model.CpSolver()
     scale = min(float(FINE), WORTH_SCALE / max(1.0, float(np.abs(np.array(sheet.worth)[free]).sum() or 1.0)))
     variables = {}
@@ -82,9 +78,10 @@ def solve(
     worth = np.rint(np.array(sheet.worth)[free] * scale).astype(np.int64).tolist()
     model.maximize(cp_model.LinearExpr.weighted_sum(list(variables.values()), worth))
     p = solver.parameters
-    p.num_workers, p.random_seed = workers, seed
+    p.num_workers, p.random_seed = budget.workers, budget.seed
     p.linearization_level, p.cp_model_presolve, p.symmetry_level = 2, False, 0
-    p.max_deterministic_time, p.max_time_in_seconds = max(1e-3, deterministic_s), max(1e-2, wall_s)
+    p.max_deterministic_time = max(1e-3, min(MOST_S, budget.deterministic_s))
+    p.max_time_in_seconds = max(1e-2, budget.wall_s)
     p.absolute_gap_limit = max(1.0, gap * scale)
     status = solver.solve(model)
     spent = solver.response_proto.deterministic_time
@@ -102,12 +99,12 @@ def _rows(
     rows: Ints,
     columns: Ints,
     entries: Floats,
-    used: Floats,
+    used: npt.NDArray[np.float64],
 ) -> None:
     order = np.argsort(rows, kind="stable")
     rows, columns, entries = rows[order], columns[order], entries[order]
     bounds = np.flatnonzero(np.diff(rows, prepend=-1, append=-1))
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         row = int(rows[begin])
         coefficients = entries[begin:end]
         low, high = sheet.row_low[row] - used[row], sheet.row_high[row] - used[row]

@@ -14,13 +14,15 @@ from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.awkward import in_order
 from placement.planners.pools.decode import Decoder, by_density
 from placement.planners.pools.facts import Facts, Memory
-from placement.planners.pools.lp import Relaxed, relax
-from placement.planners.pools.options import Offers, pack_key, rows_of_blocks
+from placement.planners.pools.lp import Relaxed, extended, relax
+from placement.planners.pools.options import Columns, Offers, pack_key, rows_of_blocks
 from placement.planners.pools.pricing import price
 from placement.planners.pools.programme import Programme
 from placement.planners.pools.victims import Clearing, Victim, Yard, victims_of
 from placement.planners.pools.view import Floats, Ints, View
 from placement.planners.tree import Tree
+from placement.qualities import most_performance
+from placement.throughput import scaled
 from placement.value import Values, plan_terms
 from placement.weights import PRIORITY_BASE
 
@@ -30,6 +32,8 @@ CLOSE = 2e-4
 """Part of the bound below which missed columns no longer matter."""
 GOOD_ENOUGH = 1e-3
 """Relative gap at which no more time is spent."""
+MOST_MORE = 500
+"""Patterns of victims that no relaxation asks for, but whole numbers might."""
 MOST_IN_DOUBT = 1500
 """Columns that the whole-number programme decides; the others keep the relaxation's answer."""
 
@@ -47,7 +51,7 @@ class Question:
 
 
 class Pools:
-    """Largest total value by linear and whole-number programming over pools; who waits and who yields is one decision."""
+    """Largest total value by programmes over pools; who waits and who yields is one decision."""
 
     name = "pools"
 
@@ -58,33 +62,24 @@ class Pools:
         asked = question(problem, self._memory, self._base)
         programme = written(asked)
         relaxed, missed = relaxed_with_victims(programme, budget)
-        best = decoded(asked, programme, relaxed, np.rint(relaxed.x - 0.5 + 1e-6).astype(np.int64))
-        status = "relaxed"
-        bound = relaxed.worth + missed - held(asked)
-        value = worth(asked, best)
-        if bound - value > GOOD_ENOUGH * max(1.0, bound):
-            answer = kernel.solve(
-                programme.sheet,
-                relaxed,
-                free_columns(programme, relaxed, MOST_IN_DOUBT),
-                min(0.3, budget.deterministic_s),
-                budget.wall_s,
-                GOOD_ENOUGH / 2 * max(1.0, bound),
-                budget.seed,
-                budget.workers,
-            )
-            status = answer.status
+        best = decoded(asked, programme, relaxed, np.floor(relaxed.x + 1e-6).astype(np.int64))
+        bound = relaxed.worth + missed - held(asked) + beyond(asked)
+        open_ = bound - worth(asked, best)
+        if open_ > GOOD_ENOUGH * bound:
+            for found in price(programme, relaxed, -open_).found[:MOST_MORE]:
+                programme.add(found)
+            relaxed = extended(programme.sheet, relaxed)
+            free = free_columns(programme, relaxed, MOST_IN_DOUBT)
+            answer = kernel.solve(programme.sheet, relaxed, free, budget, GOOD_ENOUGH / 4 * bound)
             if answer.x is not None:
                 other = decoded(asked, programme, relaxed, answer.x)
-                if worth(asked, other) > value:
-                    best = other
+                best = max(best, other, key=lambda plan: worth(asked, plan))
         terms = plan_terms(problem, best, self._base)
         value = sum(amount for _, amount in terms)
         bound = max(bound, value)
         gap = (bound - value) / bound if bound > 0 else 0.0
-        done = "optimal" if gap <= 1e-6 else "feasible"
-        stats = SolveStats(self.name, done, value, bound, gap, 0.0, terms)
-        return replace(best, stats=stats) if status else best
+        status = "optimal" if gap <= 1e-6 else "feasible"
+        return replace(best, stats=SolveStats(self.name, status, value, bound, gap, 0.0, terms))
 
 
 class ByValue:
@@ -121,7 +116,7 @@ def written(asked: Question) -> Programme:
 
 
 def relaxed_with_victims(programme: Programme, budget: Budget) -> tuple[Relaxed, float]:
-    """Solve the relaxation, adding columns for victims while they pay; return what columns not added might still add."""
+    """Solve the relaxation, adding columns for victims while they pay; return what others might still add."""
     relaxed = relax(programme.sheet, budget.wall_s)
     for _ in range(ROUNDS):
         priced = price(programme, relaxed)
@@ -139,6 +134,20 @@ def held(asked: Question) -> float:
     out = 0.0
     for tenant, facts in asked.values.entitled.items():
         out += facts.worth * min(facts.quota, asked.accounts.use[tenant].get(facts.name, 0))
+    return out
+
+
+def beyond(asked: Question) -> float:
+    """Return the most that work which no column says could add: awkward gangs, and running work that could grow."""
+    values, out = asked.values, 0.0
+    for fact in asked.facts:
+        if not fact.simple:
+            out += values.of(fact.demand, most_performance(fact.demand) / len(fact.demand.bundles))
+    for running in asked.problem.running:
+        demand, n = running.demand, len(running.nodes)
+        if n < len(demand.bundles):
+            more = max(scaled(demand, k) for k in range(n, len(demand.bundles) + 1)) - scaled(demand, n)
+            out += values.whole(demand) * values.weight(demand, waits=False) * more
     return out
 
 
@@ -174,9 +183,8 @@ def worth(asked: Question, plan: Plan) -> float:
     return sum(amount for _, amount in plan_terms(asked.problem, plan, asked.values.base))
 
 
-def sizes(asked: Question, columns: object) -> Floats:
+def sizes(asked: Question, columns: Columns) -> Floats:
     """Return the size of what each column takes, in accelerators."""
-    out = []
-    for way in columns.ways:  # type: ignore[attr-defined]  # set below
-        out.append(sum(asked.values.size(b.resources) * n for b, n in zip(way.form.kinds, way.counts, strict=True)))
+    size = asked.values.size
+    out = [sum(size(b.resources) * n for b, n in zip(w.form.kinds, w.counts, strict=True)) for w in columns.ways]
     return np.array(out, dtype=float)

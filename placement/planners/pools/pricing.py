@@ -27,8 +27,12 @@ class Priced:
     missed: float
 
 
-def price(programme: Programme, relaxed: Relaxed) -> Priced:
-    """Price all patterns of victims at once; the sum of the best reduced worths bounds what is missed."""
+def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> Priced:
+    """Price all patterns of victims at once; the sum of the best reduced worths bounds what is missed.
+
+    ``least`` is the reduced worth from which on a pattern is worth a column: below 0, no relaxation is better for it,
+    but whole numbers may be.
+    """
     yard = programme.yard
     if not len(yard.node):
         return Priced((), 0.0)
@@ -39,11 +43,13 @@ def price(programme: Programme, relaxed: Relaxed) -> Priced:
     gain = profit - np.array([paid_nodes.get(i, 0.0) for i in yard.node.tolist()])[:, None]
     most = np.maximum(0.0, gain.max(axis=1))
     found: list[Pattern | Clearing] = []
-    for row in np.flatnonzero(most > LEAST_GAIN).tolist():
+    gain[:, 0] = -np.inf
+    for row in np.flatnonzero(gain.max(axis=1) > least).tolist():
         promising = np.argsort(-gain[row], kind="stable")[:MOST_PER_NODE]
         for freed in promising.tolist():
-            if freed and gain[row, freed] > LEAST_GAIN:
-                found.append(yard.pattern(row, freed, int(mask[row, freed])))
+            if gain[row, freed] <= least:
+                break
+            found.append(yard.pattern(row, freed, int(mask[row, freed])))
     missed = float(most.sum())
     for clearing, worth in _clearings(programme, relaxed, best, mask, paid_domains):
         if worth > LEAST_GAIN:

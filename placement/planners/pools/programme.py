@@ -23,11 +23,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from placement.model import MILLI
+from placement.model import MILLI, TenantId
 from placement.planners.pools import accounts as tenants
 from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.facts import Facts
-from placement.planners.pools.options import Blocks, Columns, Offers, pack_key, rows_of_blocks
+from placement.planners.pools.options import Blocks, Columns, Offers, Way, pack_key, rows_of_blocks
 from placement.planners.pools.sheet import INFINITY, Sheet
 from placement.planners.pools.victims import Clearing, Pattern, Yard
 from placement.planners.pools.view import Ints, View, blocks
@@ -179,21 +179,32 @@ class Programme:
                 for bundle, n in zip(way.form.kinds, way.counts, strict=True):
                     for name, amount in bundle.resources.items():
                         amounts[name] = amounts.get(name, 0) + amount * n
-                shape = (demand.tenant, demand.priority, tuple(sorted(amounts.items())))
+                supply = self._supply(way)
+                shape = (demand.tenant, demand.priority, supply, tuple(sorted(amounts.items())))
                 if shape not in known:
                     known[shape] = len(out)
-                    table = self._tenant_entries(demand.tenant, demand.priority, amounts)
+                    table = self._tenant_entries(demand.tenant, demand.priority, amounts, supply)
                     out.append(np.array(table, dtype=float).reshape(-1, 2))
                 number = known[shape]
             profile[c] = number
         return profile, out
 
-    def _tenant_entries(self, tenant: str, priority: int, amounts: dict[str, int]) -> list[tuple[int, float]]:
+    def _supply(self, way: Way) -> int:
+        """Return for how much work may yield: each bundle's amount, rounded up to the block that it stands in."""
+        name, out = self.accounts.resource, 0
+        for bundle, n in zip(way.form.kinds, way.counts, strict=True):
+            units = -(-bundle.resources.get(name) // MILLI)
+            out += n * (1 << (units - 1).bit_length() if units else 0)
+        return out
+
+    def _tenant_entries(
+        self, tenant: TenantId, priority: int, amounts: dict[str, int], supply: int
+    ) -> list[tuple[int, float]]:
         accounts, out = self.accounts, list[tuple[int, float]]()
-        group = next((g for g in accounts.supply if g == (tenant, priority)), None)
-        if group is not None and amounts.get(accounts.resource):
-            out.append((accounts.supply[group], -amounts[accounts.resource] / MILLI))
-        for above in accounts.tree.paths[tenant]:  # type: ignore[index]  # a tenant's id
+        row = accounts.supply.get((tenant, priority))
+        if row is not None and supply:
+            out.append((row, -float(supply)))
+        for above in accounts.tree.paths[tenant]:
             for name, amount in amounts.items():
                 out += [(row, amount / MILLI) for row in accounts.limits.get((above, name), ())]
             if above in accounts.entitled:

@@ -90,7 +90,7 @@ class Room:
     def place(
         self, wanted: Sequence[tuple[Need, int, int]], pack: str | None, spread: str | None, wish: str | None = None
     ) -> list[list[int]] | None:
-        """Return nodes for each kind of bundle (need, number, pool), taken at once; None and nothing taken if it misses."""
+        """Take nodes for each kind of bundle (need, number, pool); None, and nothing taken, where it misses."""
         if pack is not None:
             return self._together(wanted, pack)
         if wish is not None and sum(n for _, n, _ in wanted) > 1:
@@ -159,7 +159,7 @@ class Room:
 
     def _together(self, wanted: Sequence[tuple[Need, int, int]], key: str) -> list[list[int]] | None:
         """Place on the fullest domain that takes all."""
-        need, _, y = wanted[0]
+        y = wanted[0][2]
         domain, n_domains = self.view.domains(key)
         nodes = self.view.pools[y].nodes
         here = domain[nodes]

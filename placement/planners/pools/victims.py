@@ -1,8 +1,8 @@
 """Running work that could yield, and the cheapest way to free each number of units on each node.
 
-Theory of operation. Only work on one node is a victim here. For every node the cheapest victims that free 1, 2, .. units
-are found by a knapsack over all nodes at once; what that is worth in blocks, at the prices of the linear programme,
-decides which of these patterns become columns. The same numbers bound what any pattern could still add.
+Theory of operation. Only work on one node is a victim here. For every node the cheapest victims that free 1, 2, ..
+units are found by a knapsack over all nodes at once; what that is worth in blocks, at the prices of the linear
+programme, decides which of these patterns become columns. The same numbers bound what any pattern could still add.
 
 References
 ----------
@@ -11,12 +11,12 @@ Dantzig and Wolfe, Decomposition Principle for Linear Programs, Operations Resea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from placement.model import MILLI, Running, TenantId
+from placement.model import MILLI, Bundle, Node, NodeId, Running, TenantId
 from placement.planners.pools.options import Blocks
 from placement.planners.pools.view import Floats, Ints, View, blocks
 from placement.value import Values
@@ -30,8 +30,24 @@ Group = tuple[TenantId, int]
 
 @dataclass(frozen=True, slots=True)
 class Victim:
+    """Running work on one node, or one bundle of it that an elastic one can spare.
+
+    Attributes
+    ----------
+    bundles : int
+        How many bundles go.
+    ends : bool
+        Whether the work stops: then all of it goes, whatever was spared before.
+    units : int
+        Whole units of its node that are freed.
+    volume : float
+        What is given up of the governed resource.
+    """
+
     running: Running
     node: int
+    bundles: int
+    ends: bool
     units: int
     volume: float
     group: Group
@@ -70,13 +86,40 @@ def victims_of(view: View, values: Values, may_yield: Mapping[Group, bool], name
         node = view.index.get(first, -1)
         if node < 0 or view.pool_of[node] < 0 or running.nodes.count(first) != len(running.nodes):
             continue
-        pool = view.pools[view.pool_of[node]]
-        name = view.names[pool.unit]
-        amount = running.resources.get(name)
-        if amount >= MILLI and amount % MILLI == 0 and not running.resources.get("GPU") % MILLI:
-            group = (demand.tenant, demand.priority)
-            volume = running.resources.get(name_of_volume) / MILLI
-            out.append(Victim(running, node, amount // MILLI, volume, group, values.cost(running, 0, nodes)))
+        name = view.names[view.pools[view.pool_of[node]].unit]
+        if all(b.resources.get(name) % MILLI == 0 and not b.resources.get("GPU") % MILLI for b in _distinct(running)):
+            out += _parts(running, node, name, name_of_volume, values.cost, nodes)
+    return out
+
+
+def _distinct(running: Running) -> Sequence[Bundle]:
+    first = running.demand.bundles[0]
+    return (first,) if running.demand.bundles.count(first) == len(running.demand.bundles) else running.demand.bundles
+
+
+def _parts(
+    running: Running,
+    node: int,
+    name: str,
+    name_of_volume: str,
+    cost: Callable[[Running, int, Mapping[NodeId, Node]], float],
+    nodes: Mapping[NodeId, Node],
+) -> list[Victim]:
+    """Return the bundles that elastic work can spare, from its last one on, then what is left as one victim."""
+    demand, n = running.demand, len(running.nodes)
+    group = (demand.tenant, demand.priority)
+    least = n if len(_distinct(running)) > 1 else min(n, demand.min_bundles)
+    out, spent = [], 0.0
+    for keep in range(n - 1, least - 1, -1):
+        resources, so_far = demand.bundles[keep].resources, cost(running, keep, nodes)
+        units, volume = resources.get(name) // MILLI, resources.get(name_of_volume) / MILLI
+        if units:
+            out.append(Victim(running, node, 1, False, units, volume, group, so_far - spent))
+        spent = so_far
+    rest = demand.resources(least)
+    units, volume = rest.get(name) // MILLI, rest.get(name_of_volume) / MILLI
+    if units:
+        out.append(Victim(running, node, least, True, units, volume, group, max(0.0, cost(running, 0, nodes) - spent)))
     return out
 
 

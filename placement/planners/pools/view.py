@@ -155,22 +155,22 @@ class View:
         keys = sorted({r.key for selector in self.selectors for r in selector.requirements})
         speeds = sorted({name for fact in facts for name, _ in fact.demand.speed})
         keys = sorted({*keys, *([ACCELERATOR_KEY] if speeds else [])})
-        members: dict[object, list[int]] = {}
+        members: dict[tuple[object, ...], list[int]] = {}
         for i, node in enumerate(self.problem.nodes):
             if self.open[i]:
-                signature = (self.have[i][0] > 0, *[node.label(key) for key in keys])
-                members.setdefault(signature, []).append(i)
-        merged: dict[object, list[int]] = {}
-        accepted: dict[object, tuple[bool, ...]] = {}
-        for signature, nodes in members.items():
+                members.setdefault((self.have[i][0] > 0, *[node.label(key) for key in keys]), []).append(i)
+        merged: dict[tuple[object, ...], list[int]] = {}
+        accepted: dict[tuple[object, ...], tuple[bool, ...]] = {}
+        for nodes in members.values():
             node = self.problem.nodes[nodes[0]]
             accepts = tuple(selector.accepts(node) for selector in self.selectors)
             speed = node.label(ACCELERATOR_KEY) if speeds else None
             same = (self.have[nodes[0]][0] > 0, accepts, speed if speed in speeds else None)
             merged.setdefault(same, []).extend(nodes)
             accepted[same] = accepts
-        pools, pool_of = [], [-1] * len(self.problem.nodes)
-        for signature, nodes in merged.items():
+        pools: list[Pool] = []
+        pool_of = [-1] * len(self.problem.nodes)
+        for nodes in merged.values():
             nodes.sort()
             unit = 0 if self.have[nodes[0]][0] > 0 else 1
             most = max(self.have[i][unit] for i in nodes) // MILLI
@@ -178,7 +178,7 @@ class View:
             for i in nodes:
                 pool_of[i] = len(pools)
             pools.append(Pool(np.array(nodes, dtype=np.int64), unit, top, most, nodes[0]))
-        return pools, pool_of, list(accepted[signature] for signature in merged)
+        return pools, pool_of, list(accepted.values())
 
     def units(self, pool: Pool, need: Need) -> int:
         """Return the units that a bundle takes in a pool, rounded up."""
