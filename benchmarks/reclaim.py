@@ -85,7 +85,8 @@ def huge_gang(n_nodes: int = 500, seed: int = 0) -> tuple[Problem, int]:
         while left:
             gpus = int(min(left, rng.choice([1, 2, 4, 8])))
             name = f"r{len(running)}"
-            running.append(Running(_gang(name, "guest", 1, gpus), (NodeId(f"n{node}"),), started_s=float(len(running))))
+            victim = _gang(name, "guest", 1, gpus)
+            running.append(Running(victim, (NodeId(f"n{node}"),), started_s=float(len(running))))
             left, n_here = left - gpus, n_here + 1
         on_node.append(n_here)
     tenants = (_tenant("guest", 0), _tenant("owner", 8 * n_nodes))
@@ -124,7 +125,7 @@ def small_tree(rng: np.random.Generator) -> Problem:
     total = sum(quotas)
     running: list[Running] = []
     left, most = total, quotas[0]
-    while left and len(running) < 14:
+    while left and len(running) < 12:
         gpus = int(min(left, rng.choice([1, 2, 4, 8])))
         own = rng.random() < 0.15 and gpus < most
         tenant = "t0" if own else f"t{int(rng.choice([1, 2]))}"
@@ -213,7 +214,8 @@ class Harm:
         more = 100 * (self.kueue_gpus / max(1, self.fewest_gpus) - 1)
         ours = 100 * (self.gpus / max(1, self.fewest_gpus) - 1)
         return (
-            f"{self.n} instances with victims: the fewest GPUs are {self.fewest_gpus}, the fewest workloads {self.fewest_victims}; "
+            f"{self.n} instances with victims: the fewest GPUs are {self.fewest_gpus}, "
+            f"the fewest workloads {self.fewest_victims}; "
             f"ours {self.gpus} ({ours:+.0f} %, {self.victims} workloads), "
             f"Kueue's rule {self.kueue_gpus} ({more:+.0f} %, {self.kueue_victims} workloads); "
             f"above the fewest in {self.above}, not admitted in {self.missed}"

@@ -26,8 +26,9 @@ Cost = tuple[int, float, float, int, float]
 
 MANY = 100
 CHOICE = 8
-"""Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken; who needs ``MANY`` has four
-times as many to choose from."""
+"""Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken.
+
+Who needs ``MANY`` bundles has four times as many to choose from."""
 
 
 @dataclass(slots=True)
