@@ -66,7 +66,7 @@ def _tenant(name: str, gpus: int) -> Tenant:
 
 
 def nothing_helps(n_nodes: int = 500, may_go: int = 79) -> Problem:
-    """Return a full cluster of one-GPU work whose tenant is ``may_go`` GPUs above its quota, and a gang of ten nodes."""
+    """Return a full cluster of one-GPU work whose tenant is ``may_go`` GPUs above its quota, a gang of ten."""
     total = 8 * n_nodes
     running = tuple(
         Running(_gang(f"r{i}", "guest", 1, 1), (NodeId(f"n{i // 8}"),), started_s=float(i)) for i in range(total)
