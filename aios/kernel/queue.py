@@ -19,6 +19,7 @@ from placement.model import (
     Node,
     NodeId,
     NodeState,
+    Objective,
     Plan,
     Policy,
     Problem,
@@ -58,11 +59,25 @@ class Proposed:
 
 
 def ask(state: State, now_s: float, observed: Observed, policy: Policy | None = None) -> Ask | None:
-    """Return the question whose answer would help now; None where nothing waits and nothing could grow."""
-    if not any(_wants(state, workload, now_s) for workload in live(state)):
+    """Return the question whose answer would help now; None where nothing waits, could grow or could be better placed.
+
+    Where the plan aims at the most useful work in rounds, what runs may go on elsewhere even when nobody waits.
+    """
+    in_rounds = _for_goodput(policy_in_force(state, policy))
+    if not any(_wants(state, workload, now_s) or (in_rounds and _may_turn(workload)) for workload in live(state)):
         return None
     now = problem(state, now_s, observed, policy)
     return Ask(now, state.version, question(now))
+
+
+def _for_goodput(policy: Policy) -> bool:
+    return policy.objective is Objective.GOODPUT and policy.time_slice_s is not None
+
+
+def _may_turn(workload: Workload) -> bool:
+    """Return whether work runs that might be better placed in the next round."""
+    attempt = workload.current
+    return attempt is not None and attempt.deadline_s is None and not workload.work.service
 
 
 def _wants(state: State, workload: Workload, now_s: float) -> bool:
@@ -127,16 +142,20 @@ def question(problem: Problem) -> Question:
 
 def rounds(problem: Problem) -> tuple[int, ...]:
     """Return how many time slices and steps of ageing are past; where all waits or all runs they change nothing."""
-    if not problem.running or not problem.pending:
+    if not _changes_in_rounds(problem):
         return ()
     return tuple(int(problem.now_s // period_s) for period_s in _periods_s(problem.policy))
 
 
 def next_round_s(problem: Problem) -> float | None:
     """Return when the same question deserves another answer, None where only an event can change it."""
-    if not problem.running or not problem.pending:
+    if not _changes_in_rounds(problem):
         return None
     return min(((problem.now_s // period_s + 1) * period_s for period_s in _periods_s(problem.policy)), default=None)
+
+
+def _changes_in_rounds(problem: Problem) -> bool:
+    return bool(problem.running) and (bool(problem.pending) or _for_goodput(problem.policy))
 
 
 def _periods_s(policy: Policy) -> tuple[float, ...]:

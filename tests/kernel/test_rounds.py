@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aios.kernel.events import Outcome
 from aios.kernel.queue import LEAST_LEFT_S, problem
-from placement.model import ACCELERATOR_KEY, Policy, Problem
+from placement.model import ACCELERATOR_KEY, Objective, Policy, Problem
 from tests.support.bench import Bench
 from tests.support.building import node, submit, want
 
@@ -60,6 +60,23 @@ def test_where_nothing_waits_no_round_wakes() -> None:
     bench.runs("a", "n1")
     bench.turn()
     assert (bench.last.ask, bench.last.wake_s) == (None, None)
+
+
+def test_rounds_for_the_most_useful_work_ask_even_when_nothing_waits() -> None:
+    """What runs on slow accelerators may go on elsewhere; a service stays where it answers."""
+    bench = Bench()
+    bench.policy = Policy(objective=Objective.GOODPUT, time_slice_s=360.0)
+    bench.turn(submit(want("a")))
+    bench.runs("a", "n1")
+    bench.turn()
+    assert bench.last.ask is not None
+    assert bench.last.wake_s == 360.0
+    other = Bench()
+    other.policy = bench.policy
+    other.turn(submit(want("s", service=True)))
+    other.runs("s", "n1")
+    other.turn()
+    assert (other.last.ask, other.last.wake_s) == (None, None)
 
 
 def test_what_was_saved_is_not_asked_for_again() -> None:
