@@ -10,7 +10,7 @@ First the batch: how soon could all that is known be done?
 which is Gavel's makespan policy (OSDI'20, section 4.2) without its search. Then two periods: x is this round, in
 fractions of it, and y all that comes after, in rounds, until N = max(M* - H, 0) / H rounds from its end:
 
-    max  sum_jo w_jo x_jo - p late - FLOOR_PRICE sum_t short_t,    p = LATE_PRICE / (1 + arrivals expected until M*)
+    max  sum_jo w_jo x_jo - p late - FLOOR_PRICE sum_t short_t,    p = LATE_PRICE P(nobody comes until M*)
     s.t. sum_o x_jo <= 1                                       (= 1 for work that can't be stopped now)
          sum_jo u_jor x_jo <= c_r
          sum_o r_jo H (x_jo + y_jo) >= L_j
@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 
 from ortools.linear_solver import pywraplp
 
@@ -60,7 +61,8 @@ class Round:
     """What one programme decides about.
 
     ``capacity`` is what the jobs may use; ``limits`` and ``floors`` what is left of the tenants' limits and guarantees;
-    ``next_s`` in how many seconds the next arrival is expected, infinite for a batch that came all at once.
+    ``next_s`` in how many seconds the next arrival is expected, infinite for a batch that came all at once; arrivals
+    are taken as a Poisson process.
     """
 
     jobs: Sequence[Job]
@@ -141,7 +143,7 @@ class _TwoPeriods:
         self.objective = self.solver.Objective()
         self.objective.SetMaximization()
         self.late = self.solver.NumVar(0, self.infinity, "late")
-        self.objective.SetCoefficient(self.late, -LATE_PRICE / (1.0 + batch_s / question.next_s))
+        self.objective.SetCoefficient(self.late, -LATE_PRICE * exp(-batch_s / question.next_s))
         self.capacity_now_and_later()
         for idx, job in enumerate(question.jobs):
             if job.options:
