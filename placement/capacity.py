@@ -23,8 +23,9 @@ PlannerFunction = Callable[[Problem], Plan]
 
 MOST_WANTED = 200
 """Waiting workloads that are looked at, the first in the queue first."""
-MOST_TRIALS = 24
-"""How often the planner is asked."""
+MOST_TRIALS, FEW_TRIALS = 24, 6
+"""How often the planner is asked: of a small question, and of one with more than ``SMALL`` nodes and workloads."""
+SMALL = 600
 MOST_IN_VAIN = 4
 """Nodes that are added one after the other without letting anybody in before that is given up."""
 MOST_LEAVING = 64
@@ -126,6 +127,8 @@ class _Advisor:
         self.problem, self.types, self.budget, self.planner = problem, tuple(catalogue), budget, planner
         self.offers = [Offer(_node(kind, 0), kind.cost, kind.most) for kind in self.types]
         self.thinking, self.trials = thinking, 0
+        size = len(problem.nodes) + len(problem.running) + len(problem.pending)
+        self.most_trials = MOST_TRIALS if size <= SMALL else FEW_TRIALS
         self.plan = planner(problem)
         self.hoped: set[DemandId] = set()
         self.known: dict[tuple[int, ...], frozenset[DemandId]] = {}
@@ -204,7 +207,7 @@ class _Advisor:
     ) -> tuple[int, ...]:
         """Add a node at a time for the first who was hoped to start and does not, while that is of use."""
         best, in_vain = numbers, 0
-        while self.trials < MOST_TRIALS and in_vain < MOST_IN_VAIN:
+        while self.trials < self.most_trials and in_vain < MOST_IN_VAIN:
             lacking = [demand for demand in wanted if demand.id in hoped - self._admitted(numbers)]
             able = [t for demand in lacking[:1] for t in self._able(demand, numbers)]
             if not able:
@@ -231,7 +234,7 @@ class _Advisor:
     def _with_less(self, numbers: tuple[int, ...], wanted: Sequence[Demand]) -> tuple[int, ...]:
         """Take nodes back, the dearest first, where as much is served without them."""
         for t in sorted(range(len(self.types)), key=lambda t: (-self.types[t].cost, t)):
-            while numbers[t] and self.trials < MOST_TRIALS + len(self.types):
+            while numbers[t] and self.trials < self.most_trials + len(self.types):
                 fewer = _one_more(numbers, t, -1)
                 if self._worth(fewer, wanted) < self._worth(numbers, wanted):
                     break
