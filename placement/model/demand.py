@@ -98,7 +98,7 @@ class Demand:
     served_s : float
         Work done in earlier runs, in seconds of its first form at speed 1; ``runtime_s`` counts what is left.
     attained : float
-        Dominant-resource seconds (accelerators, or else CPUs, times seconds) that it has received in all its runs.
+        Dominant-resource seconds (accelerators, or else CPUs, times seconds) that it has received in earlier runs.
     """
 
     id: DemandId
