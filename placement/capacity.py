@@ -325,7 +325,8 @@ def _moved_off(state: State, name: NodeId, there: Sequence[Running]) -> Mapping[
     moved: dict[DemandId, Running] = {}
     for run in sorted(there, key=lambda run: (-len(run.nodes), run.demand.id)):
         _take(rooms, run, run.nodes, -1)
-        nodes = place(rooms, state.tree.capacity, run.demand, len(run.nodes))
+        closed = state.closed_to(run.demand)
+        nodes = place(rooms, state.tree.capacity, run.demand, len(run.nodes), closed=closed)
         if nodes is None:
             return None
         moved[run.demand.id] = replace(run, nodes=nodes)

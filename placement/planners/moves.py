@@ -20,7 +20,7 @@ from placement.planners.base import Budget
 from placement.planners.claims import Claim
 from placement.planners.fitting import place
 from placement.planners.movable import cost_s, movable, restarted
-from placement.planners.relocation import Relocation, Relocator
+from placement.planners.relocation import Relocation, Relocator, closed_to_moved
 from placement.planners.state import State
 from placement.planners.tree import Tree
 from placement.planners.under import relocate, state_under
@@ -109,7 +109,8 @@ class _Pass:
             if not stop.beneficiaries or not movable(run, self.problem.now_s):
                 continue
             size = len(run.nodes)
-            nodes = place(self.state.rooms, self.tree.capacity, run.demand, size)
+            closed = closed_to_moved(self.state, run)
+            nodes = place(self.state.rooms, self.tree.capacity, run.demand, size, closed=closed)
             if nodes is None:
                 continue
             trial = self.state.copy()
@@ -192,7 +193,7 @@ class _Pass:
         for n in range(len(last.nodes) + 1, len(shaped.bundles) + 1):
             held, more = self.plan.grants[-1].nodes, dict(shaped.bundles[n - 1].resources.items())
             use = self.state.use_with(demand.tenant, more)
-            nodes = place(self.state.rooms, self.tree.capacity, shaped, n, held)
+            nodes = place(self.state.rooms, self.tree.capacity, shaped, n, held, self.state.closed_to(shaped))
             if nodes is None or self.tree.refusal(demand.tenant, use, more) is not None:
                 return
             trial = self.state.copy()

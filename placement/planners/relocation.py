@@ -19,11 +19,12 @@ from placement.planners.cpsat.batches import Batch, Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, Meter, placements
 from placement.planners.fitting import place, rooms_without, speed_on
-from placement.planners.movable import cost_s
+from placement.planners.movable import cost_s, restarted
 from placement.planners.region import region
 from placement.planners.state import Room, State, Victim
 from placement.planners.tree import Vector, add
 
+MOST_SINGLES = 32
 SHARE = 0.25
 """The part of what is left of the time that one gang may take."""
 
@@ -59,8 +60,11 @@ class Relocator:
     ) -> tuple[Relocation | None, bool]:
         """Return what the programme finds, and whether it proved that there is nothing."""
         rigid = {run.demand.id: _rigid(run) for run in victims}
-        gangs = [Gang(demand, n, n)]
-        gangs += [Gang(run.demand, len(run.nodes), len(run.nodes), optional=True) for run in rigid.values()]
+        gangs = [Gang(demand, n, n, closed=state.closed_to(demand))]
+        gangs += [
+            Gang(run.demand, len(run.nodes), len(run.nodes), optional=True, closed=closed_to_moved(state, run))
+            for run in rigid.values()
+        ]
         batch = Batch(tuple(gangs), tuple(Victim(run) for run in rigid.values()), rooms)
         if self.meter.spent or batch.size() > MOST_VARIABLES:
             return None, False
@@ -99,6 +103,11 @@ class Relocator:
                         programme.model.add(var == 0)
 
 
+def closed_to_moved(state: State, run: Running) -> frozenset[NodeId]:
+    """Return the nodes that reservations close to work that moves: it ends later by what it does again."""
+    return state.closed_to(restarted(run, state.problem.now_s).demand)
+
+
 def _rigid(run: Running) -> Running:
     """Return the work as a gang of the size that it has."""
     n = len(run.nodes)
@@ -131,7 +140,11 @@ def _enough_idle(state: State, demand: Demand, n: int) -> bool:
 
 
 def _by_clearing(state: State, victims: Sequence[Running], demand: Demand, n: int) -> Relocation | None:
-    """Clear victims one after the other until the gang fits, and put each of them elsewhere."""
+    """Clear one victim, or one after the other until the gang fits, and put each of them elsewhere."""
+    for run in victims[:MOST_SINGLES]:
+        found = _placed(state, [run], demand, n)
+        if found is not None:
+            return found
     chosen: list[Running] = []
     for run in victims:
         chosen.append(run)
@@ -151,7 +164,7 @@ def _by_clearing(state: State, victims: Sequence[Running], demand: Demand, n: in
 def _placed(state: State, chosen: Sequence[Running], demand: Demand, n: int) -> Relocation | None:
     capacity = state.tree.capacity
     rooms = dict(rooms_without(state, [Victim(run) for run in chosen]))
-    nodes = place(rooms, capacity, demand, n)
+    nodes = place(rooms, capacity, demand, n, closed=state.closed_to(demand))
     if nodes is None:
         return None
     _take(rooms, demand, nodes)
@@ -160,7 +173,7 @@ def _placed(state: State, chosen: Sequence[Running], demand: Demand, n: int) -> 
         open_to = rooms
         if run.demand.speed:
             open_to = {name: room for name, room in rooms.items() if not _slower(state, run, room)}
-        at = place(open_to, capacity, run.demand, len(run.nodes))
+        at = place(open_to, capacity, run.demand, len(run.nodes), closed=closed_to_moved(state, run))
         if at is None:
             return None
         _take(rooms, run.demand, at)

@@ -56,7 +56,10 @@ def cheapest(
         return Sizing((0,) * len(offers), frozenset(), 0.0)
     numbers = [_enough(offer, wanted) for offer in offers]
     fresh = {_name(t, i): _room(_name(t, i), offer) for t, offer in enumerate(offers) for i in range(numbers[t])}
-    gangs = tuple(Gang(demand, demand.min_bundles, demand.min_bundles, optional=True) for demand in wanted)
+    gangs = tuple(
+        Gang(demand, demand.min_bundles, demand.min_bundles, optional=True, closed=state.closed_to(demand))
+        for demand in wanted
+    )
     batch = Batch(gangs, (), {**state.rooms, **fresh})
     if batch.size() > MOST_VARIABLES:
         return _Counted(state, wanted, offers, numbers).solved(budget, meter)

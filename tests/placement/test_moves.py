@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from placement.check import violations
 from placement.explain import explain
-from placement.model import Demand, DemandId, Move, Node, Plan, Policy, Problem, Running
+from placement.model import Demand, DemandId, Move, Node, NodeId, Plan, Policy, Problem, Reservation, Running
 from placement.planners import ladder
 from placement.planners.base import Budget
 from placement.planners.greedy import Greedy
@@ -109,6 +109,20 @@ def test_work_does_not_move_to_a_slower_accelerator() -> None:
         assert not _planned(asked, budget).moves
     careless = replace(asked, running=(runs(want("x", gpu=1), "a", started_s=9000),))
     assert moved(_planned(careless)) == {"x": ("b",)}
+
+
+@pytest.mark.parametrize("budget", [Budget(), NO_TIME], ids=["by the programme", "by clearing"])
+@pytest.mark.parametrize("starts_s, goes", [(10_500.0, "a"), (12_000.0, "b")])
+def test_work_does_not_move_onto_a_node_that_is_reserved_before_it_would_end(
+    starts_s: float, goes: str, budget: Budget
+) -> None:
+    """x would end at 10,900 s where it is, and 1,060 s later where it starts again; y would lose five times as much."""
+    x = runs(want("x", gpu=1, runtime_s=1900.0), "a", started_s=9000)
+    y = runs(want("y", gpu=1, runtime_s=9000.0), "b", started_s=5000)
+    kept = Reservation("service", (NodeId("b"),), starts_s, 20_000.0)
+    asked = replace(SCATTERED, running=(x, y), reservations=(kept,), pending=(want("w", gpu=2, runtime_s=300.0),))
+    plan = _planned(asked, budget)
+    assert moved(plan) == ({"x": ("b",)} if goes == "b" else {"y": ("a",)})
 
 
 def test_a_victim_is_moved_rather_than_stopped_and_others_may_move_for_it() -> None:
