@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from placement.model import NodeId, Topology
+from placement.model import MILLI, NodeId, Topology
 from placement.planners.cpsat.batches import Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
 from placement.planners.fitting import speed_on
-from placement.planners.state import Victim
-from placement.weights import ADMITTED, HARM, LOCALITY, NODES, PERFORMANCE
+from placement.planners.state import GPU, Victim
+from placement.weights import ADMITTED, HARM, HETEROGENEITY, INTERFERENCE, LOCALITY, NODES, PERFORMANCE
 
 SCALE = 1000
 """Objective units per unit of a term's weighted value: coefficients are integers."""
@@ -85,6 +85,45 @@ def fragmentation(programme: Programme) -> Linear:
             programme.model.add(var == 0).only_enforce_if(~stands)
         out.append(stands)
     return -_rate(NODES.weight) * sum(out)
+
+
+def surroundings(programme: Programme) -> Linear:
+    """Return what places are worth by what is around them, in objective units: inputs near, GPUs and neighbours spared.
+
+    Neighbours are those that run already; what new work does to one another is left to the score.
+    """
+    gangs = {gang.demand.id: gang for gang in programme.batch.gangs}
+    kinds = {name: gang.kinds for name, gang in gangs.items()}
+    residents = _residents(programme)
+    terms: list[Linear] = []
+    for (name, k, node), var in programme.vars.count.items():
+        demand, asked = gangs[name].demand, kinds[name][k].resources
+        rate = _rate(LOCALITY.weight, gangs[name].most) if node in demand.near else 0
+        has = programme.batch.rooms[node].node.resources
+        if has.get(GPU) and not asked.get(GPU):
+            part = max((amount / has.get(n) for n, amount in asked.items() if has.get(n)), default=0.0)
+            rate -= _rate(HETEROGENEITY.weight * part * has.get(GPU) / MILLI)
+        rate -= _rate(INTERFERENCE.weight * _lost(programme, demand.profile, residents.get(node, ())))
+        if rate:
+            terms.append(rate * var)
+    return sum(terms)
+
+
+def _residents(programme: Programme) -> dict[NodeId, set[str]]:
+    """Return the profiles of what runs on each node; of none where the policy knows no interference."""
+    out: dict[NodeId, set[str]] = {}
+    if programme.state.problem.policy.interference:
+        for running in programme.state.alive.values():
+            for node in running.nodes if running.demand.profile else ():
+                out.setdefault(node, set()).add(running.demand.profile)
+    return out
+
+
+def _lost(programme: Programme, profile: str, beside: Iterable[str]) -> float:
+    """Return the throughput that a bundle and each neighbour lose to one another."""
+    factors = {(one, other): factor for one, other, factor in programme.state.problem.policy.interference}
+    pairs = [pair for other in sorted(beside) if profile for pair in ((profile, other), (other, profile))]
+    return sum(1.0 - factors.get(pair, 1.0) for pair in pairs)
 
 
 def admitted(programme: Programme, n_pending: int) -> Linear:

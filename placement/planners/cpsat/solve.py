@@ -111,7 +111,7 @@ def _gangs(problem: Problem, plan: Plan, state: State) -> tuple[Gang, ...]:
 
 
 def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
-    """Return the plan with all new work placed anew, jointly: the fastest nodes, then preferences, then few nodes.
+    """Return the plan with all new work placed anew, jointly: fastest nodes, preferences, what is near, few nodes.
 
     Who starts, with how many bundles, and who yields stay as decided.
     """
@@ -122,7 +122,7 @@ def with_best_places(problem: Problem, plan: Plan, meter: Meter) -> Plan | None:
         return None
     programme = Programme(state, batch)
     aim = objective.performance(programme) + objective.locality(programme) + objective.fragmentation(programme)
-    programme.model.maximize(aim)
+    programme.model.maximize(aim + objective.surroundings(programme))
     _hint(programme, {grant.demand: grant.nodes for grant in plan.grants})
     status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
     if status not in SOLVED:
