@@ -15,6 +15,7 @@ from placement.baselines.easy import Easy
 from placement.baselines.fgd import Fgd
 from placement.baselines.fifo import Fifo
 from placement.baselines.fits import DotProduct, Fits, RandomFit
+from placement.baselines.gavel import policies as in_rounds
 from placement.baselines.las import Las
 from placement.baselines.multifactor import Multifactor
 from placement.baselines.ray import Ray
@@ -35,6 +36,7 @@ ALL: tuple[tuple[Planner, str], ...] = (
     (DotProduct(), "In the order of arrival whoever fits, on the node of the smallest dot product (Tetris, ATC'23)."),
     (Fgd(), "In the order of arrival whoever fits, by fragmentation gradient descent (ATC'23)."),
     (RandomFit(), "In the order of arrival whoever fits, on any node that holds it."),
+    *in_rounds(),
 )
 
 BASELINES: Mapping[str, Planner] = MappingProxyType({planner.name: planner for planner, _ in ALL})

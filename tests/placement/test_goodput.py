@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placement.check import violations
+from placement.baselines import BASELINES
+from placement.check import misplaced, violations
 from placement.model import (
     ACCELERATOR_KEY,
     Cause,
@@ -290,3 +291,24 @@ def test_names_of_nodes_change_nothing() -> None:
     other = answer(ask([node("p", gpu=2), node("q", gpu=1)], pending))
     assert admitted(one) == admitted(other)
     assert stopped(one) == stopped(other)
+
+
+# Others' policies in rounds
+
+
+@pytest.mark.parametrize("name", ["gavel-max-min", "gavel-ftf", "gavel-makespan"])
+@settings(max_examples=25, deadline=None)
+@given(problems())
+def test_a_policy_in_rounds_places_whole_gangs_where_there_is_room(name: str, drawn: Problem) -> None:
+    problem = rounds_of(drawn)
+    assert misplaced(problem, BASELINES[name](problem, Budget())) == ()
+
+
+def test_max_min_lets_equals_take_turns() -> None:
+    """Who has had all of the time so far yields to who has had none; within its slice it does not."""
+    had = runs(job("had", left_s=900.0, submitted_s=0.0), "a", started_s=0.0)
+    waits = job("waits", left_s=900.0, submitted_s=0.0)
+    plan = BASELINES["gavel-max-min"](ask([node("a", gpu=1)], [waits], [had]), Budget())
+    assert stopped(plan) == {"had"}
+    fresh = replace(had, started_s=950.0)
+    assert not stopped(BASELINES["gavel-max-min"](ask([node("a", gpu=1)], [waits], [fresh]), Budget()))

@@ -13,10 +13,10 @@ UNFAIRNESS = 1.0
 """Exponent of the projected finish-time fairness in a job's worth; 0 leaves the longest to the end, 4 costs 6 % of the
 mean completion time for a quarter off the worst rho (both measured on Gavel's continuous trace)."""
 
-LATE_PRICE = 8.0
-"""Worth, in jobs that one round would finish, of a batch that ends one round sooner. Measured on Gavel's static trace:
-with 3 it ends at 18.6 h, with 8 at 18.2 h, with 100 at 18.1 h and the mean completion time is 5 % more. Where jobs keep
-coming there is no batch: it is multiplied by the probability that nobody comes before its end."""
+LATE_PRICE = 2.0
+"""Worth of a batch that ends one round sooner, in the worth of a round for all jobs there are. On Gavel's static trace
+the batch ends at 18.6 h with 1, at 18.3 h with 2 and at 18.2 h with 3. Where jobs keep coming there is no batch: it is
+multiplied by the probability that nobody comes before its end."""
 
 FLOOR_PRICE = 10.0
 """Worth of a tenant's guarantee per whole cluster that it is short of, in jobs that one round would finish."""

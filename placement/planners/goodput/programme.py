@@ -10,7 +10,7 @@ First the batch: how soon could all that is known be done?
 which is Gavel's makespan policy (OSDI'20, section 4.2) without its search. Then two periods: x is this round, in
 fractions of it, and y all that comes after, in rounds, until N = max(M* - H, 0) / H rounds from its end:
 
-    max  sum_jo w_jo x_jo - p late - FLOOR_PRICE sum_t short_t,    p = LATE_PRICE P(nobody comes until M*)
+    max  sum_jo w_jo x_jo - p late - FLOOR_PRICE sum_t short_t,    p = LATE_PRICE sum_j w_j P(nobody comes until M*)
     s.t. sum_o x_jo <= 1                                       (= 1 for work that can't be stopped now)
          sum_jo u_jor x_jo <= c_r
          sum_o r_jo H (x_jo + y_jo) >= L_j
@@ -143,7 +143,8 @@ class _TwoPeriods:
         self.objective = self.solver.Objective()
         self.objective.SetMaximization()
         self.late = self.solver.NumVar(0, self.infinity, "late")
-        self.objective.SetCoefficient(self.late, -LATE_PRICE * exp(-batch_s / question.next_s))
+        price = LATE_PRICE * sum(worth.weight for worth in question.worths) * exp(-batch_s / question.next_s)
+        self.objective.SetCoefficient(self.late, -price)
         self.capacity_now_and_later()
         for idx, job in enumerate(question.jobs):
             if job.options:
