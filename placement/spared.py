@@ -180,6 +180,13 @@ def _gone(problem: Problem, plan: Plan) -> tuple[Displaced, ...]:
     for gone in yielding:
         old = running[gone.demand]
         kept = old.demand.resources(gone.to) if isinstance(gone, Resize) else Resources()
+        least = old.demand.min_bundles
+        if not kept and least < len(old.nodes):
+            # Elastic work that stops goes in two steps: it shrinks, and its tenant is still above its quota then.
+            minimum = old.demand.resources(least)
+            out.append(Displaced(old.demand, old.started_s, old.resources - minimum, gone.beneficiaries, gone.cause))
+            out.append(Displaced(old.demand, old.started_s, minimum, gone.beneficiaries, gone.cause))
+            continue
         parts = old.resources - kept if kept else old.resources
         out.append(Displaced(old.demand, old.started_s, parts, gone.beneficiaries, gone.cause))
     return tuple(out)

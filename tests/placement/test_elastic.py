@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from placement.check import violations
-from placement.model import Demand, NodeId, Problem, Running
+from placement.model import Cause, Demand, DemandId, Grant, NodeId, Plan, Preemption, Problem, Running
 from placement.planners.base import Budget, Planner
 from placement.planners.cpsat import CpSat
 from placement.planners.greedy import Greedy
@@ -218,3 +218,10 @@ def test_a_fair_borrower_shrinks_its_equals() -> None:
     for planner in PLANNERS:
         plan = planner(p, Budget())
         assert (admitted(plan), stopped(plan)) == ({"x"}, set())
+
+
+def test_the_judge_refuses_a_stop_where_the_shrink_brings_the_tenant_within_its_quota() -> None:
+    case = next(case for case in CASES if case.name.startswith("shrunk to within"))
+    name, x = DemandId("e"), DemandId("x")
+    plan = Plan((Grant(x, (NodeId("a"),)),), (Preemption(name, Cause.RECLAIM, (x,)),))
+    assert [violation.law for violation in violations(case.problem, plan)] == [10]
