@@ -55,7 +55,7 @@ def cluster(n_nodes: int, n_gangs: int, seed: int) -> Problem:
     tenants = _tenants(8 * n_nodes, random)
     running = _running(nodes, tenants, random)
     pending = tuple(
-        _gang(f"p{i}", int(size), tenants, random) for i, size in enumerate(random.choice(SIZES, n_gangs, p=SHARES))
+        gang(f"p{i}", int(size), tenants, random) for i, size in enumerate(random.choice(SIZES, n_gangs, p=SHARES))
     )
     return Problem(nodes, _lawful(tenants, running), running, pending, NOW_S, Policy(objective=Objective.WEIGHTED))
 
@@ -98,7 +98,7 @@ def bundle(n_gpus: int, accelerator: str = "") -> Bundle:
     return _BUNDLES[key]
 
 
-def _gang(name: str, size: int, tenants: tuple[Tenant, ...], random: np.random.Generator) -> Demand:
+def gang(name: str, size: int, tenants: tuple[Tenant, ...], random: np.random.Generator) -> Demand:
     elastic, bound = random.random() < 0.3 and size > 1, random.random() < 0.33
     kind = TYPES[int(random.integers(len(TYPES)))] if bound else ""
     one_rack = size > 8 and random.random() < 0.5
@@ -135,7 +135,7 @@ def _running(nodes: tuple[Node, ...], tenants: tuple[Tenant, ...], random: np.ra
     cursor = 0
     while used < goal and cursor < n - 8:
         size = int(random.choice(SIZES, p=SHARES))
-        demand = _gang(f"r{i}", size, tenants, random)
+        demand = gang(f"r{i}", size, tenants, random)
         i += 1
         each = demand.bundles[0].resources.get("GPU") // 1000
         at: list[int] = []

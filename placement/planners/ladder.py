@@ -29,6 +29,9 @@ of service says nothing of goodput."""
 WEIGHTED: tuple[Planner, ...] = (Pools(), Greedy())
 """The planners where the largest total value is the aim."""
 
+MOST_COMPARED = 5_000
+"""Nodes times work up to which the greedy planner of the laws is asked as well where value is the aim."""
+
 STEEP = 512.0
 """How many times the class below it a priority class is worth where value stands in for the laws' order."""
 
@@ -92,7 +95,7 @@ def rungs_for(problem: Problem) -> tuple[Sequence[Planner], bool]:
     if problem.policy.objective is Objective.GOODPUT:
         return ROUNDS, True
     if problem.policy.objective is Objective.WEIGHTED:
-        return WEIGHTED, is_large(problem)
+        return WEIGHTED, len(problem.nodes) * (len(problem.pending) + len(problem.running)) > MOST_COMPARED
     return (LARGE if is_large(problem) else PLANNERS), False
 
 
