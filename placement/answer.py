@@ -12,10 +12,14 @@ from placement.weights import TERMS
 
 
 def answer_json(plan: Plan) -> dict[str, object]:
-    """Return the answer in the form that the scenario format gives; numbers that JSON lacks become null."""
+    """Return the answer in the form that the scenario format gives; numbers that JSON lacks become null.
+
+    Work that moves stops where it is, so it stands under ``preempted`` too.
+    """
+    stops = {preemption.demand: str(preemption) for preemption in plan.preemptions}
     return {
         "admitted": {grant.demand: {"nodes": list(grant.nodes), "form": grant.form} for grant in plan.grants},
-        "preempted": {preemption.demand: str(preemption) for preemption in plan.preemptions},
+        "preempted": stops | {move.demand: f"move for {', '.join(move.beneficiaries)}" for move in plan.moves},
         "resized": {resize.demand: {"from": resize.before, "to": resize.to} for resize in plan.resizes},
         "moved": {
             move.demand: {
