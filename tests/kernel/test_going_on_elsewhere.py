@@ -7,9 +7,10 @@ import dataclasses
 from aios.kernel.actions import Launch, Stop
 from aios.kernel.events import Granted, Outcome, PlanAdopted
 from aios.kernel.ports import StopWork
-from aios.kernel.queue import RESIZE_AFTER_S, kept
+from aios.kernel.queue import RESIZE_AFTER_S, kept, problem
 from aios.kernel.state import Status
-from placement.model import Cause, Grant, NodeId, Plan, Resize, Shape
+from placement.model import Cause, Grant, NodeId, Plan, Policy, Resize, Shape
+from placement.planners.ladder import plan
 from tests.support.bench import Bench, of_type
 from tests.support.building import submit, want
 
@@ -109,3 +110,41 @@ def test_another_form_is_launched_with_its_own_bundles() -> None:
     (launch,) = [action for action in bench.last.actions if isinstance(action, Launch)]
     assert [bundle.resources.get("CPU") for bundle in launch.work.demand.bundles] == [4000, 4000]
     assert launch.nodes == ("n1", "n2")
+
+
+def fragmented() -> Bench:
+    """Two nodes of 4 CPU, each half full; someone wants a whole one."""
+    bench = Bench()
+    bench.policy = Policy(migration=True)
+    bench.turn(submit(want("a", cpu=2), want("b", cpu=2)))
+    bench.turn(plan=bench.plan({"a": ["n1"], "b": ["n2"]}))
+    bench.sees("a")
+    bench.sees("b")
+    bench.turn()
+    bench.turn(submit(want("whole", cpu=4)), after_s=600.0)
+    return bench
+
+
+def test_what_moves_makes_room_and_goes_on_where_its_place_is_kept() -> None:
+    bench = fragmented()
+    asked = problem(bench.state, bench.now_s, bench.observed(), bench.policy)
+    answer = plan(asked)
+    (move,) = answer.moves
+    moved, stays = ("a", "b") if move.demand == bench.demand("a") else ("b", "a")
+    bench.turn(plan=bench.answer(answer))
+    assert (bench[moved].status, bench[moved].reason) == (Status.STOPPING, "Moved")
+    assert kept(bench.state, bench.id(moved)) == move.nodes == bench[stays].attempts[0].nodes
+    bench.sees_end(moved, Outcome.PREEMPTED, checkpoint="c/1", step=3)
+    granted = {event.workload: event.nodes for event in of_type(bench.turn().events, Granted)}
+    assert granted[bench.id(moved)] == move.nodes
+    assert granted[bench.id("whole")] != move.nodes
+    assert bench[moved].attempts[1].resumed_step == 3
+
+
+def test_without_migration_a_move_is_refused() -> None:
+    bench = fragmented()
+    answer = plan(problem(bench.state, bench.now_s, bench.observed(), bench.policy))
+    bench.policy = Policy()
+    (adopted,) = of_type(bench.turn(plan=bench.answer(answer)).events, PlanAdopted)
+    assert adopted.refused
+    assert {bench[name].status for name in "ab"} == {Status.RUNNING}
