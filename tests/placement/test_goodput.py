@@ -15,9 +15,11 @@ from placement.model import (
     Cause,
     Demand,
     Node,
+    NodeId,
     Objective,
     Policy,
     Problem,
+    Reservation,
     Running,
     Shape,
     Tenant,
@@ -291,6 +293,13 @@ def test_names_of_nodes_change_nothing() -> None:
     other = answer(ask([node("p", gpu=2), node("q", gpu=1)], pending))
     assert admitted(one) == admitted(other)
     assert stopped(one) == stopped(other)
+
+
+def test_nodes_that_are_kept_for_later_take_only_what_ends_before() -> None:
+    kept = Reservation("r", (NodeId("a"),), starts_s=1500.0, ends_s=9000.0)
+    pending = [job("long", left_s=1000.0), job("short", left_s=400.0)]
+    plan = answer(replace(ask([node("a", gpu=2)], pending), reservations=(kept,)))
+    assert admitted(plan) == {"short"}
 
 
 # Others' policies in rounds

@@ -77,7 +77,8 @@ class Seating:
 
     def _nodes(self, job: Job, option: Option, rooms: Rooms) -> tuple[NodeId, ...] | None:
         demand = job.demand.form(option.form)
-        return place(self._rooms(rooms, option.pool), self.tree.capacity, demand, option.n_bundles)
+        closed = self.state.closed_to(job.demand)
+        return place(self._rooms(rooms, option.pool), self.tree.capacity, demand, option.n_bundles, closed=closed)
 
     def _more(self, job: Job, option: Option) -> Vector:
         bundles = job.demand.form(option.form).bundles[: option.n_bundles]
@@ -176,7 +177,8 @@ class Seating:
             if job.running is not None or job.demand.id in self.state.granted:
                 continue
             for option in sorted(job.options, key=lambda option: -option.rate):
-                key = (job.demand.tenant, option.use, option.pool, job.demand.form(option.form).topologies)
+                kept = self.state.closed_to(job.demand)
+                key = (job.demand.tenant, option.use, option.pool, job.demand.form(option.form).topologies, kept)
                 if key in failed:
                     continue
                 if self._on_idle(job, option):
@@ -206,7 +208,8 @@ class Seating:
             if not self._allowed(job, more):
                 continue
             rooms = self._rooms(self.state.rooms, option.pool)
-            nodes = place(rooms, self.tree.capacity, demand, option.n_bundles, held)
+            closed = self.state.closed_to(demand)
+            nodes = place(rooms, self.tree.capacity, demand, option.n_bundles, held, closed)
             if nodes is not None:
                 if demand.id in self.state.granted:
                     self.state.grant(demand, held + nodes)
