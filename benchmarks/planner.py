@@ -185,10 +185,10 @@ def _line(name: str, results: Sequence[Result], aim: str, most_s: float, most_ga
 
 def plot(lines: Sequence[Line], path: Path) -> None:
     """Draw CPU seconds over nodes, both logarithmic."""
-    import matplotlib  # noqa: PLC0415  # only drawing needs it
+    import matplotlib  # only drawing needs it
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     sized = [line for line in lines if " x " in line.suite]
     sizes = [int(line.suite.split(" x ")[0].replace(",", "")) for line in sized]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.clusters import NOW_S, SHARES, SIZES, gang
-from placement.model import Demand, DemandId, Plan, Problem, Running
+from placement.model import DemandId, Plan, Problem, Running
 
 ENDS = 10
 COMES = 10
@@ -25,9 +25,7 @@ class Turns:
         now = self.problem.now_s
         pending = {demand.id: demand for demand in self.problem.pending}
         running = {work.demand.id: work for work in self.problem.running}
-        stopped: list[Demand] = []
-        for stop in plan.preemptions:
-            stopped.append(replace(running.pop(stop.demand).demand, submitted_s=now))
+        stopped = [replace(running.pop(stop.demand).demand, submitted_s=now) for stop in plan.preemptions]
         for resize in plan.resizes:
             running[resize.demand] = replace(running[resize.demand], nodes=resize.nodes)
         for grant in plan.grants:

@@ -51,6 +51,7 @@ class Decoder:
         self.kept: dict[int, int] = {}
         """Bundles that each displaced victim keeps."""
         self.n_lost = 0
+        self._displaced: set[DemandId] = set()
         self._failed: set[object] = set()
         self._gangs = columns.gang.tolist()
         self._profiles = columns.profile.tolist()
@@ -112,6 +113,8 @@ class Decoder:
     def _start(self, column: int) -> bool:
         g, way = self._gangs[column], self.columns.ways[column]
         fact = self.facts[g]
+        if fact.running is not None and fact.demand.id in self._displaced:
+            return False
         likeness = (self._profiles[column], fact.spread)
         if likeness in self._failed:
             return False
@@ -169,7 +172,7 @@ class Decoder:
             if granted is None or granted.column != column:
                 continue
             fact, way = self.facts[g], self.columns.ways[column]
-            demand, n = way.form.demand, len(granted.nodes)
+            demand, n = way.form.demand, len(granted.nodes) + (len(fact.running.nodes) if fact.running else 0)
             if n == len(demand.bundles) or fact.spread is not None:
                 continue
             while n < len(demand.bundles) and scaled(demand, n + 1) > scaled(demand, n):
@@ -213,6 +216,7 @@ class Decoder:
             gone.setdefault(self.victims[victim].running.demand.id, []).append(victim)
         for parts in gone.values():
             first = self.victims[parts[0]]
+            self._displaced.add(first.running.demand.id)
             n = len(first.running.nodes)
             ends = any(self.victims[v].ends for v in parts)
             keep = 0 if ends else n - sum(self.victims[v].bundles for v in parts)
@@ -239,8 +243,7 @@ class Decoder:
         got: dict[TenantId, dict[str, None]] = {}
         for granted in self.granted.values():
             demand = granted.way.form.demand
-            for bundle in granted.way.form.kinds:
-                got.setdefault(demand.tenant, {}).update(dict.fromkeys(bundle.resources))
+            got.setdefault(demand.tenant, {}).update(dict.fromkeys(demand.resources(len(granted.nodes))))
         ranked = sorted(
             self.kept,
             key=lambda v: (-self.victims[v].group[1], -self.victims[v].cost, self.victims[v].running.demand.id),
@@ -304,10 +307,12 @@ class Decoder:
 
     def _got(self) -> list[Got]:
         out = []
-        for granted in self.granted.values():
+        for g, granted in self.granted.items():
             demand = granted.way.form.demand
             n, least = len(granted.nodes), demand.min_bundles
             amounts = demand.resources(n)
+            if self.facts[g].running is not None:
+                least = n
             out.append(
                 Got(demand, amounts, amounts if least == n else demand.resources(least), frozenset(granted.nodes))
             )
@@ -319,7 +324,9 @@ class Decoder:
             facts = self.victims[victim]
             running = facts.running
             amounts = running.resources - running.demand.resources(kept) if kept else running.resources
-            out.append(Gone(running, amounts, frozenset((facts.node,))))
+            least = running.demand.min_bundles
+            last = running.demand.resources(least) if not kept and least < len(running.nodes) else amounts
+            out.append(Gone(running, amounts, last, frozenset((facts.node,))))
         return out
 
     def plan(self, problem: Problem, verdict: Verdict) -> Plan:
@@ -343,6 +350,11 @@ class Decoder:
                 resizes.append(Resize(running.demand.id, len(running.nodes), n, running.nodes[:n], cause, names))
             else:
                 stops.append(Preemption(running.demand.id, cause, names))
+        for g, granted in self.granted.items():
+            old = self.facts[g].running
+            if old is not None:
+                nodes = old.nodes + tuple(ids[node] for node in granted.nodes)
+                resizes.append(Resize(old.demand.id, len(old.nodes), len(nodes), nodes))
         return Plan(tuple(grants), tuple(stops), tuple(resizes), waiting)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from placement.model import NODE_KEY, RAY_NODE_KEY, Bundle, Demand, DemandId, Topology
+from placement.model import NODE_KEY, RAY_NODE_KEY, Bundle, Demand, DemandId, Running, Topology
 from placement.throughput import scaled
 
 MOST_SIZES = 5
@@ -39,7 +39,7 @@ class Form:
 class Facts:
     """A demand's forms, where its bundles must be together or apart, and whether columns can say all of it.
 
-    ``named``: it asks for nodes by their names.
+    ``named``: it asks for nodes by their names. ``running``: it runs already, and its sizes are what it would grow to.
     """
 
     demand: Demand
@@ -49,6 +49,7 @@ class Facts:
     wish: Topology | None
     simple: bool
     named: bool
+    running: Running | None = None
 
 
 def facts_of(demand: Demand) -> Facts:
@@ -77,6 +78,20 @@ def facts_of(demand: Demand) -> Facts:
         plain and not by_name,
         by_name,
     )
+
+
+def growth_of(running: Running) -> Facts | None:
+    """Return running elastic work as what it could have besides; None where it has all, or columns cannot say it."""
+    demand, n, most = running.demand, len(running.nodes), len(running.demand.bundles)
+    if n >= most or demand.bundles.count(demand.bundles[0]) != most or any(t.required for t in demand.topologies):
+        return None
+    now = scaled(demand, n)
+    offers = sorted({n + 1, most, *(most >> k for k in range(1, 4) if most >> k > n)})
+    sizes = tuple((k - n, (k - n,), scaled(demand, k) - now) for k in offers if scaled(demand, k) > now)
+    facts = facts_of(demand)
+    if not facts.simple or not sizes:
+        return None
+    return replace(facts, forms=(replace(facts.forms[0], sizes=sizes),), wish=None, running=running)
 
 
 def _form(demand: Demand, number: int, throughput: float) -> Form:

@@ -31,7 +31,7 @@ class Answer:
     deterministic_s: float
 
 
-def in_doubt(relaxed: Relaxed, choices: Ints, likeness: Ints, most: int) -> Ints:
+def in_doubt(relaxed: Relaxed, choices: Ints, likeness: Ints, most: int, open_: float) -> Ints:
     """Return the columns that are the most in doubt: fractional ones, then by turns from each group of like columns.
 
     Of columns that take the same rows the best are chosen first, in the relaxation as in whole numbers, so that only
@@ -41,9 +41,13 @@ def in_doubt(relaxed: Relaxed, choices: Ints, likeness: Ints, most: int) -> Ints
     ----------
     likeness : array of int, shape (choices,)
         The same number for columns that take the same places.
+    open_ : float
+        The bound less what is found already: columns of larger reduced worth keep their value in whatever is better.
     """
     x, reduced = relaxed.x[choices], relaxed.reduced[choices]
     fractional = np.abs(x - np.rint(x)) > 1e-6
+    able = fractional | (np.abs(reduced) <= open_)
+    choices, reduced, fractional, likeness = choices[able], reduced[able], fractional[able], likeness[able]
     side = likeness * 2 + (reduced > 0)
     order = np.lexsort((choices, np.abs(reduced), side))
     starts = np.flatnonzero(np.diff(side[order], prepend=-1))

@@ -117,7 +117,8 @@ class Offers:
         for g, fact in enumerate(facts):
             if not fact.simple:
                 continue
-            worth = self.values.of(fact.demand, 1.0)
+            worth = self.values.whole(fact.demand) * self.values.weight(fact.demand, waits=fact.running is None)
+            least_speed = self._speed_now(fact)
             for form in fact.forms:
                 needs = [self.view.need(bundle.resources) for bundle in form.kinds]
                 if not all(need.possible for need in needs):
@@ -131,6 +132,8 @@ class Offers:
                             if known not in speeds:
                                 speeds[known] = self.view.speed(fact, self.view.pools[y])
                             speed = min(speed, speeds[known]) if y != pools[0] else speeds[known]
+                        if speed < least_speed:
+                            continue
                     for size, (_, counts, rate) in enumerate(form.sizes):
                         number = self._profile(fact, needs, counts, pools)
                         if number >= 0:
@@ -141,6 +144,13 @@ class Offers:
         return Columns(
             ways, np.array(gang, np.int64), np.array(value, float), np.array(profile, np.int64), self.entries
         )
+
+    def _speed_now(self, fact: Facts) -> float:
+        """Return the speed of work that runs: what it grows onto may not slow it down."""
+        if fact.running is None or not fact.demand.speed:
+            return 0.0
+        pools = {self.view.pool_of[self.view.index[n]] for n in fact.running.nodes if n in self.view.index}
+        return min((self.view.speed(fact, self.view.pools[y]) for y in pools if y >= 0), default=0.0)
 
     def _homes(self, fact: Facts, form: Form, needs: Sequence[Need], accepted: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the pools of each kind: all in one, or mixed where no pool takes every kind."""

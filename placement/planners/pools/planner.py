@@ -13,7 +13,7 @@ from placement.planners.pools import kernel
 from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.awkward import in_order
 from placement.planners.pools.decode import Decoder, by_density
-from placement.planners.pools.facts import Facts, Memory
+from placement.planners.pools.facts import Facts, Memory, growth_of
 from placement.planners.pools.lp import Relaxed, extended, relax
 from placement.planners.pools.options import Columns, Offers, pack_key, rows_of_blocks
 from placement.planners.pools.pricing import price
@@ -69,7 +69,7 @@ class Pools:
             for found in price(programme, relaxed, -open_).found[:MOST_MORE]:
                 programme.add(found)
             relaxed = extended(programme.sheet, relaxed)
-            free = free_columns(programme, relaxed, MOST_IN_DOUBT)
+            free = free_columns(programme, relaxed, open_)
             answer = kernel.solve(programme.sheet, relaxed, free, budget, GOOD_ENOUGH / 4 * bound)
             if answer.x is not None:
                 other = decoded(asked, programme, relaxed, answer.x)
@@ -104,6 +104,7 @@ class ByValue:
 def question(problem: Problem, memory: Memory, base: float, displaces: bool = True) -> Question:
     """Look at a problem: what is asked, what is free, who might yield."""
     facts, values = memory.recall(problem.pending), Values(problem, base)
+    facts += [fact for fact in map(growth_of, problem.running) if fact is not None]
     view, accounts = View(problem, facts), tenants.accounts_of(problem, Tree(problem))
     victims = victims_of(view, values, accounts.may_yield, accounts.resource) if displaces else []
     return Question(problem, facts, values, view, accounts, victims)
@@ -143,21 +144,22 @@ def beyond(asked: Question) -> float:
     for fact in asked.facts:
         if not fact.simple:
             out += values.of(fact.demand, most_performance(fact.demand) / len(fact.demand.bundles))
+    said = {fact.demand.id for fact in asked.facts if fact.running is not None}
     for running in asked.problem.running:
         demand, n = running.demand, len(running.nodes)
-        if n < len(demand.bundles):
+        if n < len(demand.bundles) and demand.id not in said:
             more = max(scaled(demand, k) for k in range(n, len(demand.bundles) + 1)) - scaled(demand, n)
             out += values.whole(demand) * values.weight(demand, waits=False) * more
     return out
 
 
-def free_columns(programme: Programme, relaxed: Relaxed, most: int) -> Ints:
+def free_columns(programme: Programme, relaxed: Relaxed, open_: float) -> Ints:
     """Return what the whole-number programme decides: all auxiliary columns, and choices and victims in doubt."""
     first, n = programme.first_choice, len(programme.columns.gang)
     choices = np.arange(first, programme.sheet.n_columns, dtype=np.int64)
     likeness = np.zeros(len(choices), dtype=np.int64)
     likeness[:n] = programme.columns.profile + 1
-    in_doubt = kernel.in_doubt(relaxed, choices, likeness, most)
+    in_doubt = kernel.in_doubt(relaxed, choices, likeness, MOST_IN_DOUBT, open_)
     assert n <= len(choices), "every choice is a column"
     return np.sort(np.concatenate([np.arange(first, dtype=np.int64), in_doubt]))
 

@@ -25,10 +25,11 @@ class Got:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A victim's part that goes."""
+    """A victim's part that goes; ``last`` is what goes last, after elastic work has shrunk to its minimum."""
 
     running: Running
     amounts: Resources
+    last: Resources
     nodes: frozenset[int]
 
 
@@ -148,8 +149,7 @@ class _Book:
             inside = (rules.within is not Within.NEVER and lower) or (rules.within is Within.LOWER_OR_NEWER and newer)
             return Cause.PRIORITY if inside else None
         mine, theirs = tree.apart(winner.tenant, other.tenant)
-        names = [name for name, _ in victim.amounts.items()]
-        if not mine or not theirs or not all(tree.above(t, self.now[t], names) for t in theirs):
+        if not mine or not theirs or not all(self._above_to_the_last(t, victim) for t in theirs):
             return None
         if self._stays_within(entry):
             allowed = rules.reclaim is Reclaim.ANY or (rules.reclaim is Reclaim.LOWER_PRIORITY and lower)
@@ -157,6 +157,14 @@ class _Book:
         if rules.borrow is Borrow.LOWER_PRIORITY and lower and self._stays_above(entry, mine[-1]):
             return Cause.PRIORITY
         return None
+
+    def _above_to_the_last(self, tenant: TenantId, victim: Gone) -> bool:
+        """Return whether a tenant is above its quota when the last of a victim goes (law 10)."""
+        use = self.now[tenant]
+        if victim.last is not victim.amounts:
+            use = dict(use)
+            add(use, victim.amounts - victim.last, -1)
+        return self.tree.above(tenant, use, [name for name, _ in victim.last.items()])
 
     def _stays_within(self, entry: Got) -> bool:
         """Return whether all of the winner's line stays within quota with all that is reclaimed on its account."""
