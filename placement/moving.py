@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from placement.model import DemandId, Move, NodeId, Plan, Resources, Running
+from placement.model import DemandId, Move, NodeId, Objective, Plan, Policy, Resources, Running
 from placement.nodebook import NodeBook
 from placement.placing import broken_wishes
+from placement.throughput import throughput
 
 Broken = tuple[int, str, str]
 
@@ -19,6 +20,9 @@ def broken_rules(book: NodeBook, plan: Plan) -> Iterator[Broken]:
 
     A move is needed where, with it put back alone, some node would give more than it has; and so it is for all moves
     together that share nodes. Other sets of moves are not tried.
+
+    Where the aim is goodput in rounds, work whose time slice is over gets its place anew: it needs neither the policy's
+    word nor a newcomer to move for, and where it goes faster, or one that shares nodes with it, no reason either.
     """
     if not plan.moves:
         return
@@ -27,10 +31,8 @@ def broken_rules(book: NodeBook, plan: Plan) -> Iterator[Broken]:
     running = {r.demand.id: r for r in problem.running if r.demand.id in moved}
     for move in plan.moves:
         old = running[move.demand]
-        if not problem.policy.migration:
-            yield 12, move.demand, "is moved, but the policy allows no migration"
-        if not granted.intersection(move.beneficiaries) or not granted.issuperset(move.beneficiaries):
-            yield 12, move.demand, "is moved, but not for work that starts"
+        if move.beneficiaries or not turn_is_over(problem.policy, old, problem.now_s):
+            yield from _for_newcomers(problem.policy, move, granted)
         if len(move.nodes) != len(old.nodes):
             yield 12, move.demand, f"is moved from {len(old.nodes)} bundles to {len(move.nodes)}: its size must stay"
         elif move.nodes == old.nodes:
@@ -40,11 +42,39 @@ def broken_rules(book: NodeBook, plan: Plan) -> Iterator[Broken]:
     yield from _needless(book, plan.moves, running)
 
 
+def _for_newcomers(policy: Policy, move: Move, granted: set[DemandId]) -> Iterator[Broken]:
+    if not policy.migration:
+        yield 12, move.demand, "is moved, but the policy allows no migration"
+    if not granted.intersection(move.beneficiaries) or not granted.issuperset(move.beneficiaries):
+        yield 12, move.demand, "is moved, but not for work that starts"
+
+
+def turn_is_over(policy: Policy, old: Running, now_s: float) -> bool:
+    """Return whether running work has had its time slice where work takes turns."""
+    slice_s = policy.time_slice_s if policy.objective is Objective.GOODPUT else None
+    return slice_s is not None and now_s - old.started_s >= slice_s
+
+
+def needless(book: NodeBook, moves: Sequence[Move], running: Mapping[DemandId, Running]) -> list[Move]:
+    """Return the moves of which each one alone could stay undone, and makes its work no faster."""
+    return [move for move in moves if not _faster(book, move, running) and _room_without(book, (move,), running)]
+
+
+def _faster(book: NodeBook, move: Move, running: Mapping[DemandId, Running]) -> bool:
+    old = running[move.demand]
+    if not turn_is_over(book.problem.policy, old, book.problem.now_s):
+        return False
+    here, there = ([book.nodes[id] for id in nodes if id in book.nodes] for nodes in (old.nodes, move.nodes))
+    return throughput(old.demand, there) > throughput(old.demand, here)
+
+
 def _needless(book: NodeBook, moves: Sequence[Move], running: Mapping[DemandId, Running]) -> Iterator[Broken]:
-    needless = [move for move in moves if _room_without(book, (move,), running)]
-    for move in needless:
+    alone = needless(book, moves, running)
+    for move in alone:
         yield 12, move.demand, "is moved, but everything fits with it in place"
-    for group in _that_share_nodes(moves, running) if not needless else ():
+    for group in _that_share_nodes(moves, running) if not alone else ():
+        if any(_faster(book, move, running) for move in group):
+            continue
         if len(group) > 1 and _room_without(book, group, running):
             yield 12, group[0].demand, f"and {len(group) - 1} more are moved, but everything fits with them in place"
 

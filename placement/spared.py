@@ -169,6 +169,9 @@ def tenant_book(problem: Problem, plan: Plan) -> TenantBook:
         if old.demand.id in grown:
             more = old.demand.resources(grown[old.demand.id].to) - old.resources
             got.append((old.demand, more))
+    if plan.moves:  # what moves gets a place and no more than it has
+        moved = {move.demand for move in plan.moves}
+        got += [(old.demand, Resources()) for old in problem.running if old.demand.id in moved]
     return TenantBook(problem, got, _gone(problem, plan))
 
 

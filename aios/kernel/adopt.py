@@ -82,7 +82,7 @@ def valid_part(
     grants = [g for g in plan.grants if _accepted(refused, g.demand, _no_grant(state, present, g))]
     while True:
         grants = _that_fit(state, observed, grants, victims, refused)
-        granted = {one.demand for one in grants}
+        granted = {one.demand for one in grants} | {id for id, order in victims.items() if isinstance(order, Move)}
         needed = {id: p for id, p in victims.items() if not p.beneficiaries or granted.intersection(p.beneficiaries)}
         if len(needed) < len(victims):
             refused.extend(f"{id}: need not yield, nobody gets its place" for id in victims if id not in needed)

@@ -70,7 +70,10 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Running work that is stopped and started again elsewhere at once, so that others fit; its size stays."""
+    """Running work that is stopped and started again elsewhere at once, so that others fit or as its turn is over.
+
+    Its size stays.
+    """
 
     demand: DemandId
     nodes: tuple[NodeId, ...]

@@ -9,9 +9,21 @@ from aios.kernel.events import Granted, Outcome, PlanAdopted
 from aios.kernel.ports import StopWork
 from aios.kernel.queue import RESIZE_AFTER_S, kept, problem
 from aios.kernel.state import Status
-from placement.model import Cause, Grant, NodeId, Plan, Policy, Resize, Shape
+from placement.model import (
+    ACCELERATOR_KEY,
+    Cause,
+    Grant,
+    Move,
+    NodeId,
+    Objective,
+    Plan,
+    Policy,
+    Preemption,
+    Resize,
+    Shape,
+)
 from placement.planners.ladder import plan
-from tests.support.bench import Bench, of_type
+from tests.support.bench import TWO_NODES, Bench, of_type
 from tests.support.building import submit, want
 
 
@@ -148,3 +160,31 @@ def test_without_migration_a_move_is_refused() -> None:
     (adopted,) = of_type(bench.turn(plan=bench.answer(answer)).events, PlanAdopted)
     assert adopted.refused
     assert {bench[name].status for name in "ab"} == {Status.RUNNING}
+
+
+def taking_turns() -> Bench:
+    """Two workloads that have had their time slice, ``a`` on a slow node and ``b`` on a fast one."""
+    slow, *others = TWO_NODES
+    bench = Bench([dataclasses.replace(slow, labels=((ACCELERATOR_KEY, "k80"),)), *others])
+    bench.policy = Policy(objective=Objective.GOODPUT, time_slice_s=60.0)
+    halves = [want(name, cpu=4) for name in "ab"]
+    fast = (dataclasses.replace(one, demand=dataclasses.replace(one.demand, speed=(("k80", 0.5),))) for one in halves)
+    bench.turn(submit(*fast))
+    bench.turn(plan=bench.plan({"a": ["n1"], "b": ["n2"]}))
+    bench.sees("a")
+    bench.sees("b")
+    bench.turn()
+    bench.turn(after_s=60.0)
+    return bench
+
+
+def test_what_stops_for_work_that_moves_leaves_it_its_place() -> None:
+    bench = taking_turns()
+    stops = Preemption(bench.demand("b"), Cause.TIME_SLICE, (bench.demand("a"),))
+    bench.turn(plan=bench.answer(Plan(preemptions=(stops,), moves=(Move(bench.demand("a"), (NodeId("n2"),)),))))
+    assert kept(bench.state, bench.id("a")) == ("n2",)
+    bench.sees_end("a", Outcome.PREEMPTED, checkpoint="c/1", step=3)
+    assert not of_type(bench.turn().events, Granted)
+    bench.sees_end("b", Outcome.PREEMPTED)
+    (granted,) = of_type(bench.turn().events, Granted)
+    assert (granted.workload, granted.nodes) == (bench.id("a"), ("n2",))

@@ -9,6 +9,7 @@ import pytest
 
 from placement.check import violations
 from placement.model import (
+    ACCELERATOR_KEY,
     Bundle,
     Cause,
     Demand,
@@ -20,6 +21,7 @@ from placement.model import (
     Objective,
     Plan,
     Policy,
+    Preemption,
     Problem,
     Reservation,
     Resize,
@@ -142,6 +144,35 @@ CASES += [
         Plan((grant("x", "a"),), moves=(move("m", "c"), move("o", "b"))),
         {12},
     ),
+]
+
+# Moves in rounds: m and o have run since 0, it is 1000
+
+ROUNDS = Policy(objective=Objective.GOODPUT, time_slice_s=1000.0)
+FAST = {"v100": 2.0, "k80": 1.0}
+TYPED = [node(name, {ACCELERATOR_KEY: kind}, gpu=1) for name, kind in (("v", "v100"), ("k", "k80"), ("l", "k80"))]
+
+
+def in_rounds(
+    *moves: Move, on: str = "v", stops: str = "", policy: Policy = ROUNDS, since_s: float = 0.0
+) -> tuple[Problem, Plan]:
+    """Return m on ``k`` and o on another node, of which ``stops`` goes for m."""
+    running = [runs(want(name, gpu=1, speed=FAST), at, started_s=since_s) for name, at in (("m", "k"), ("o", on))]
+    gone = (Preemption(DemandId(stops), Cause.TIME_SLICE, (DemandId("m"),)),) if stops else ()
+    anew = tuple(replace(one, beneficiaries=()) for one in moves)
+    return problem(TYPED, [T], [], running, policy=policy), Plan((), gone, moves=anew)
+
+
+CASES += [
+    Case("who has had its turn moves to where it is faster", *in_rounds(move("m", "v"), on="l")),
+    Case("two that change places, and one is faster", *in_rounds(move("m", "v"), move("o", "k"))),
+    Case("a move within a turn", *in_rounds(move("m", "v"), on="l", since_s=1.0), {12}),
+    Case("a move to where it is no faster", *in_rounds(move("m", "l")), {12}),
+    Case(
+        "a move in rounds of other aims", *in_rounds(move("m", "v"), on="l", policy=Policy(time_slice_s=1000.0)), {12}
+    ),
+    Case("one that stops for one that moves", *in_rounds(move("m", "v"), stops="o")),
+    Case("one that stops for one that stays", *in_rounds(stops="o"), {4, 7}),
 ]
 
 # Reservations

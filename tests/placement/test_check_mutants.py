@@ -62,11 +62,14 @@ MUTANTS: list[tuple[int, ModuleType, str, str]] = [
     (12, check, "elif changed[name] > 1:", "elif False:"),
     (12, check, "if resize.nodes[:kept] != old.nodes[:kept]:", "if False:"),
     (12, check, "if resize.before != len(old.nodes) or", "if"),
-    (12, moving, "if not problem.policy.migration:", "if False:"),
+    (12, moving, "if not policy.migration:", "if False:"),
+    (12, moving, "if policy.objective is Objective.GOODPUT else None", ""),
+    (12, moving, ">= slice_s", ">= 0"),
+    (12, moving, "throughput(old.demand, there) > throughput(old.demand, here)", "True"),
     (12, moving, "if not granted.intersection(move.beneficiaries) or", "if"),
     (12, moving, "not granted.issuperset(move.beneficiaries):", "False:"),
     (12, moving, "if len(move.nodes) != len(old.nodes):", "if False:"),
-    (12, moving, "if _room_without(book, (move,), running)]", "if False]"),
+    (12, moving, "and _room_without(book, (move,), running)]", "and False]"),
     (12, moving, "if len(group) > 1 and", "if False and"),
 ]
 

@@ -321,3 +321,34 @@ def test_max_min_lets_equals_take_turns() -> None:
     assert stopped(plan) == {"had"}
     fresh = replace(had, started_s=950.0)
     assert not stopped(BASELINES["gavel-max-min"](ask([node("a", gpu=1)], [waits], [fresh]), Budget()))
+
+
+# Running work that changes its place
+
+
+def test_what_has_had_its_turn_moves_to_where_it_is_faster() -> None:
+    slow = runs(job("x", speed={"v100": 4.0, "k80": 1.0}), "b", started_s=500.0)
+    plan = answer(ask([typed("a", "v100", 1), typed("b", "k80", 1)], [], [slow]))
+    assert [(str(move.demand), move.nodes) for move in plan.moves] == [("x", ("a",))]
+
+
+def test_two_change_places_where_the_sum_gains() -> None:
+    choosy = runs(job("choosy", speed={"v100": 4.0, "k80": 1.0}), "b", started_s=500.0)
+    easy = runs(job("easy", speed={"v100": 1.1, "k80": 1.0}), "a", started_s=500.0)
+    plan = answer(ask([typed("a", "v100", 1), typed("b", "k80", 1)], [], [choosy, easy]))
+    assert {str(move.demand): move.nodes for move in plan.moves} == {"choosy": ("a",), "easy": ("b",)}
+
+
+def test_what_moves_takes_the_place_of_who_stops_for_it() -> None:
+    short = runs(job("short", left_s=700.0, speed={"v100": 4.0, "k80": 1.0}), "b", started_s=500.0)
+    long = runs(job("long", left_s=90_000.0, speed={"v100": 1.0, "k80": 0.0}, submitted_s=0.0), "a", started_s=500.0)
+    plan = answer(ask([typed("a", "v100", 1), typed("b", "k80", 1)], [], [short, long]))
+    assert [str(move.demand) for move in plan.moves] == ["short"]
+    assert [(str(p.demand), p.cause, p.beneficiaries) for p in plan.preemptions] == [
+        ("long", Cause.TIME_SLICE, ("short",))
+    ]
+
+
+def test_within_its_turn_nothing_moves() -> None:
+    slow = runs(job("x", speed={"v100": 4.0, "k80": 1.0}), "b", started_s=950.0)
+    assert answer(ask([typed("a", "v100", 1), typed("b", "k80", 1)], [], [slow])).moves == ()

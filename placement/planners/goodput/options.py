@@ -37,7 +37,8 @@ class Option:
 class Job:
     """Pending or running work with its options.
 
-    Only the first ``n_now`` can be taken in this round, the others later: running work would first have to stop.
+    Only the first ``n_now`` can be taken in this round, the others later: running work would first have to stop. The
+    first ``n_here`` of running work are where it is; in the others up to ``n_now`` it moves and keeps its size.
     ``must_run``: it can't be stopped now.
     """
 
@@ -46,6 +47,7 @@ class Job:
     n_now: int
     running: Running | None = None
     must_run: bool = False
+    n_here: int = 0
 
 
 class Pools:
@@ -129,16 +131,22 @@ def sizes(demand: Demand) -> list[int]:
     return [*out, most]
 
 
-def jobs_of(problem: Problem, pools: Pools) -> list[Job]:
-    """Return running work, then pending work in order of arrival, each with its options."""
+def jobs_of(problem: Problem, pools: Pools, may_move: bool = True) -> list[Job]:
+    """Return running work, then pending work in order of arrival, each with its options.
+
+    ``may_move``: what has had its time slice may go on elsewhere in this round.
+    """
     jobs: list[Job] = []
     for running in problem.running:
         demand, stays = running.demand, not may_yield(problem, running)
         least = len(running.nodes) if stays else min(demand.min_bundles, len(running.nodes))
         here = pools.kept(running, least)
         elsewhere = () if not demand.preemptible else pools.options(demand)
-        others = tuple(option for option in elsewhere if option.pool != here[0].pool)
-        jobs.append(Job(demand, here + others, len(here), running, stays))
+        others = [option for option in elsewhere if option.pool != here[0].pool]
+        size = len(running.nodes) if may_move and not stays else 0
+        moves = tuple(option for option in others if option.n_bundles == size and not option.form)
+        later = tuple(option for option in others if option not in moves)
+        jobs.append(Job(demand, here + moves + later, len(here + moves), running, stays, len(here)))
     for demand in problem.pending:
         options = pools.options(demand)
         jobs.append(Job(demand, options, len(options)))

@@ -16,7 +16,8 @@ from placement.planners.goodput.worth import Worth, next_arrival_s, worths
 from placement.planners.tree import Tree, add
 
 MOST_TRIES = 8
-"""Plans made for one question; each leaves out one newcomer that the judge did not agree with."""
+"""Plans made for one question. The second leaves all where it is, each further one leaves out one newcomer more, as the
+judge did not agree with the one before."""
 
 
 class Goodput:
@@ -31,22 +32,25 @@ class Goodput:
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
         left_out: list[Demand] = []
-        plan = Plan()
+        plan, may_move = Plan(), True
         for _ in range(MOST_TRIES):
             asked = replace(problem, pending=tuple(d for d in problem.pending if d not in left_out))
-            seating, answers = decide(asked)
+            seating, answers = decide(asked, may_move)
             plan = seating.plan(problem, _stats(answers))
-            if not seating.order or not violations(problem, plan):
+            if not (seating.order or plan.moves) or not violations(problem, plan):
                 break
+            if plan.moves:
+                may_move = False
+                continue
             left_out.append(seating.order[-1])
         return plan
 
 
-def decide(problem: Problem) -> tuple[Seating, list[Answer]]:
+def decide(problem: Problem, may_move: bool = True) -> tuple[Seating, list[Answer]]:
     """Choose class by class, seat who was chosen, and fill what is left."""
     tree = Tree(problem)
     pools = Pools(problem, tree)
-    jobs = jobs_of(problem, pools)
+    jobs = jobs_of(problem, pools, may_move)
     capacity = pools.capacity()
     round_s = problem.policy.time_slice_s or ROUND_S
     worth = worths(problem, jobs, capacity, round_s)

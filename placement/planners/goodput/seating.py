@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from placement import moving
 from placement.model import (
+    Bundle,
     Cause,
     Demand,
     DemandId,
     Grant,
+    Move,
     NodeId,
     Plan,
     Preemption,
@@ -20,6 +24,7 @@ from placement.model import (
     Waiting,
     total,
 )
+from placement.nodebook import NodeBook
 from placement.planners import rules
 from placement.planners.fitting import Rooms, place, rooms_without
 from placement.planners.goodput.constants import RESTART_S
@@ -52,23 +57,31 @@ class Seating:
         self.order: list[Demand] = []
         self.forms: dict[DemandId, int] = {}
         self.gone: dict[DemandId, list[DemandId]] = {}
+        self.moved: set[DemandId] = set()
         self.keeps: dict[DemandId, int] = {}
         """Bundles that running work keeps if others need the rest; what is not named has not been decided on."""
 
     # -- the chosen ----------------------------------------------------------------------------------------------
 
     def seat(self, chosen: Mapping[int, int], members: Iterable[int]) -> None:
-        """Seat a class: its running work first keeps what it was given, then newcomers come, the largest first."""
+        """Seat a class: running work keeps what it was given, then newcomers and who moves come, the largest first."""
         for idx in members:
             running = self.jobs[idx].running
             if running is not None:
                 n = self.jobs[idx].options[chosen[idx]].n_bundles if idx in chosen else 0
                 self.keeps[running.demand.id] = len(running.nodes) if self.jobs[idx].must_run else n
-        newcomers = [(idx, self.jobs[idx].options[at]) for idx, at in chosen.items() if self.jobs[idx].running is None]
-        newcomers.sort(key=lambda pair: (-dominant(pair[1].use, self.capacity), -self.worths[pair[0]].weight, pair[0]))
-        for idx, option in newcomers:
+        coming = [(idx, self.jobs[idx].options[at]) for idx, at in chosen.items() if at >= self.jobs[idx].n_here]
+        coming.sort(key=lambda pair: (-dominant(pair[1].use, self.capacity), -self.worths[pair[0]].weight, pair[0]))
+        for idx, _ in coming:
+            running = self.jobs[idx].running
+            if running is not None:
+                self.state.displace([Victim(running)])
+        for idx, option in coming:
             if not self._on_idle(self.jobs[idx], option):
                 self._by_turns(self.jobs[idx], option)
+        for idx, _ in coming:
+            if self.jobs[idx].running is not None and self.jobs[idx].demand.id not in self.state.alive:
+                self._somewhere(self.jobs[idx])
         for idx, at in chosen.items():
             self._grow(self.jobs[idx], self.jobs[idx].options[at].n_bundles)
 
@@ -97,9 +110,41 @@ class Seating:
         return nodes is not None
 
     def _take(self, job: Job, option: Option, nodes: tuple[NodeId, ...]) -> None:
+        if job.running is not None:
+            self.state.alive[job.demand.id] = replace(job.running, nodes=nodes)
+            self.state.hold(job.demand, nodes)
+            self.moved.add(job.demand.id)
+            return
         self.state.grant(job.demand.form(option.form), nodes)
         self.forms[job.demand.id] = option.form
         self.order.append(job.demand)
+
+    def _somewhere(self, job: Job) -> None:
+        """Leave work where it is that did not fit where it was to move; else it goes wherever it fits, or stops."""
+        assert job.running is not None, "only running work can move"
+        old = job.running.nodes
+        parts = list(zip(job.demand.bundles, old, strict=False))
+        for n_taken, (bundle, node) in enumerate(parts):
+            if node in self.state.rooms and not self.state.rooms[node].fits(bundle.resources):
+                self._undo(parts[:n_taken])
+                break
+            if node in self.state.rooms:
+                self.state.rooms[node].take(bundle.resources)
+        else:
+            self._undo(parts)
+            self._take(job, job.options[0], old)
+            return
+        for option in sorted(job.options[job.n_here : job.n_now], key=lambda option: -option.rate):
+            if self._on_idle(job, option):
+                return
+        taken = [name for name, (_, nodes) in self.state.granted.items() if not set(nodes).isdisjoint(old)]
+        taken += [name for name in sorted(self.moved) if not set(self.state.alive[name].nodes).isdisjoint(old)]
+        self.gone.setdefault(job.demand.id, []).extend(taken)
+
+    def _undo(self, parts: Sequence[tuple[Bundle, NodeId]]) -> None:
+        for bundle, node in parts:
+            if node in self.state.rooms:
+                self.state.rooms[node].take(bundle.resources, -1)
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
@@ -150,7 +195,7 @@ class Seating:
         """Return who may have to yield, the least important and least worth first."""
         found: list[tuple[tuple[int, float, int], Victim]] = []
         for idx, other in enumerate(self.jobs):
-            if other.running is None or other.demand.id not in self.state.alive:
+            if other.running is None or other.demand.id not in self.state.alive or other.demand.id in self.moved:
                 continue
             running = self.state.alive[other.demand.id]
             keep = self.keeps.get(other.demand.id, 0)
@@ -192,7 +237,7 @@ class Seating:
         demand = job.demand
         if demand.id in self.state.granted:
             held, form = self.state.granted[demand.id][1], self.forms[demand.id]
-        elif demand.id in self.state.alive and demand.id not in self.gone:
+        elif demand.id in self.state.alive and demand.id not in self.gone and demand.id not in self.moved:
             held, form = self.state.alive[demand.id].nodes, 0
         else:
             return
@@ -240,15 +285,33 @@ class Seating:
         slice_s = problem.policy.time_slice_s
         turn = "waits for its turn" if slice_s is None else f"waits for its turn in rounds of {slice_s:g} s"
         waiting = {d.id: Waiting(Reason.CAPACITY, turn) for d in problem.pending if d.id not in granted}
-        preemptions, resizes = list[Preemption](), list[Resize]()
+        preemptions, resizes, moves = list[Preemption](), list[Resize](), list[Move]()
         for running in problem.running:
             name, now = running.demand.id, self.state.alive.get(running.demand.id)
             winners = tuple(self.gone.get(name, ()))
             if now is None:
                 preemptions.append(Preemption(name, Cause.TIME_SLICE, winners))
+            elif name in self.moved:
+                if now.nodes != running.nodes:
+                    moves.append(Move(name, now.nodes))
             elif len(now.nodes) != len(running.nodes):
                 cause = Cause.TIME_SLICE if len(now.nodes) < len(running.nodes) else None
                 resizes.append(Resize(name, len(running.nodes), len(now.nodes), now.nodes, cause, winners))
         order = {name: at for at, name in enumerate(self.gone)}
         preemptions.sort(key=lambda p: order[p.demand])
-        return sparing(problem, Plan(grants, tuple(preemptions), tuple(resizes), waiting, {}, stats))
+        plan = Plan(grants, tuple(preemptions), tuple(resizes), waiting, {}, stats, moves=tuple(moves))
+        return sparing(problem, _settled(problem, plan))
+
+
+def _settled(problem: Problem, plan: Plan) -> Plan:
+    """Return the plan without the moves that bring nothing, and without the stops that were for them."""
+    running = {r.demand.id: r for r in problem.running}
+    while plan.moves and (idle := moving.needless(NodeBook(problem, plan), plan.moves, running)):
+        stays = idle[0].demand
+        stops = [replace(p, beneficiaries=tuple(b for b in p.beneficiaries if b != stays)) for p in plan.preemptions]
+        plan = replace(
+            plan,
+            moves=tuple(move for move in plan.moves if move.demand != stays),
+            preemptions=tuple(p for p in stops if p.beneficiaries),
+        )
+    return plan

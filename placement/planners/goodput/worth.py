@@ -60,7 +60,9 @@ def worths(problem: Problem, jobs: Sequence[Job], capacity: Mapping[Row, int], r
 def _values(problem: Problem, job: Job, weight: float, round_s: float) -> tuple[float, ...]:
     best = max((option.rate for option in job.options), default=1.0)
     stays = 1.0 + _lost_s(problem, job) / round_s
-    return tuple(weight * stays * option.rate / best for option in job.options)
+    return tuple(
+        weight * (stays if at < job.n_here else 1.0) * option.rate / best for at, option in enumerate(job.options)
+    )
 
 
 def _lost_s(problem: Problem, job: Job) -> float:
