@@ -326,7 +326,7 @@ class Decoder:
             amounts = running.resources - running.demand.resources(kept) if kept else running.resources
             least = running.demand.min_bundles
             last = running.demand.resources(least) if not kept and least < len(running.nodes) else amounts
-            out.append(Gone(running, amounts, last, frozenset((facts.node,))))
+            out.append(Gone(running, amounts, last, kept > 0, frozenset((facts.node,))))
         return out
 
     def plan(self, problem: Problem, verdict: Verdict) -> Plan:

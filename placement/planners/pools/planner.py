@@ -34,7 +34,7 @@ GOOD_ENOUGH = 1e-3
 """Relative gap at which no more time is spent."""
 MOST_MORE = 500
 """Patterns of victims that no relaxation asks for, but whole numbers might."""
-MOST_IN_DOUBT = 1500
+MOST_IN_DOUBT = 1000
 """Columns that the whole-number programme decides; the others keep the relaxation's answer."""
 
 
@@ -70,7 +70,7 @@ class Pools:
                 programme.add(found)
             relaxed = extended(programme.sheet, relaxed)
             free = free_columns(programme, relaxed, open_)
-            answer = kernel.solve(programme.sheet, relaxed, free, budget, GOOD_ENOUGH / 4 * bound)
+            answer = kernel.solve(programme.sheet, relaxed, free, budget, GOOD_ENOUGH / 2 * bound)
             if answer.x is not None:
                 other = decoded(asked, programme, relaxed, answer.x)
                 best = max(best, other, key=lambda plan: worth(asked, plan))

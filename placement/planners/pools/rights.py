@@ -25,11 +25,15 @@ class Got:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A victim's part that goes; ``last`` is what goes last, after elastic work has shrunk to its minimum."""
+    """A victim's part that goes; ``last`` is what goes last, after elastic work has shrunk to its minimum.
+
+    ``shrinks``: the rest of it stays; such victims go after those that stop.
+    """
 
     running: Running
     amounts: Resources
     last: Resources
+    shrinks: bool
     nodes: frozenset[int]
 
 
@@ -74,7 +78,7 @@ def judge(tree: Tree, before: Mapping[TenantId, Vector], got: Sequence[Got], gon
     book = _Book(tree, before, got, gone)
     chosen: list[tuple[Gone, Cause, DemandId]] = []
     refused: list[Gone] = []
-    for victim in sorted(gone, key=lambda v: (sum(a for _, a in v.amounts.items()), v.running.demand.id)):
+    for victim in sorted(gone, key=lambda v: (v.shrinks, sum(a for _, a in v.amounts.items()), v.running.demand.id)):
         found = book.beneficiary(victim)
         if found is None:
             refused.append(victim)
