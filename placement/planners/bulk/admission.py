@@ -7,19 +7,20 @@ grow or a tenant's use falls, so that most of a long queue is decided without lo
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import nlargest
 
 from placement.model import Cause, Demand, DemandId, Problem, TenantId
-from placement.planners.bulk.claims import Claims, Held, Part, parts_of
+from placement.planners.bulk.blocked import Blocked
+from placement.planners.bulk.claims import Claims
+from placement.planners.bulk.foresight import Held, Part, parts_of
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Groups, Kind, Kinds
 from placement.planners.bulk.placing import Placer
 from placement.planners.bulk.rooms import Amounts, Rooms
-from placement.planners.bulk.turns import Book, Rank, Step, Turns
+from placement.planners.bulk.turns import Book, Step, Turns
 from placement.planners.bulk.victims import Going, VictimSearch
 from placement.planners.tree import Tree
 
@@ -27,10 +28,6 @@ EFFORT_PER_NODE = 3
 """Looks at a node, for each node and workload of the question, that the search for victims may take in all."""
 MOST_DOMAINS = 4
 """Domains that are tried for a gang that displaces others and has to stand in one."""
-
-
-MOST_ASKED = 2
-"""How often one demand is asked again for the sake of room that victims have left."""
 
 
 @dataclass(slots=True)
@@ -70,10 +67,7 @@ class Admission:
         self.search = VictimSearch(self.gangs, self.placer, effort)
         self.turns = Turns(self.book)
         self.out = Outcome(self.rooms, self.gangs)
-        self.blocked: dict[int, int] = {}
-        """How many wait, by the number of the kind that is the hardest to place."""
-        self.waiting: dict[TenantId, dict[int, list[Step]]] = {}
-        """Who waits, by tenant and that number, in the order inside the tenant."""
+        self.blocked = Blocked(self.kinds, self.placer)
         self.offered: dict[DemandId, Sequence[int]] = {}
         """Nodes with room for whose sake someone is asked again."""
         self.growth: dict[DemandId, Step] = {}
@@ -152,8 +146,8 @@ class Admission:
     def _end(self, demand: Demand) -> tuple[float, float, int]:
         gang = self.gangs.by_id.get(demand.id)
         if gang is not None:
-            return self.claims.end_of(demand, gang.since, 0)
-        return self.claims.end_of(demand, self.problem.now_s, self.n_granted + 1)
+            return self.claims.tenures.end_of(demand, gang.since, 0)
+        return self.claims.tenures.end_of(demand, self.problem.now_s, self.n_granted + 1)
 
     def _passing(self, step: Step, at: list[int], held: Sequence[int], free_to_move: bool) -> list[int] | None:
         """Return nodes on which the newcomer delays no claim that may not be passed, or None."""
@@ -314,45 +308,34 @@ class Admission:
         """Ask those again for whom victims have left room, and those whose tenants have fallen below their quota."""
         self._offer(roomier)
         for tenant in lost:
-            if tenant == step.demand.tenant and not self.book.limited(tenant):
-                continue
             limited, again = self.book.limited(tenant), list[Step]()
-            for queue in self.waiting.get(tenant, {}).values():
-                for other in queue:
+            if tenant == step.demand.tenant and not limited:
+                continue
+            for queue in self.blocked.of(tenant):
+                alike = len(queue[0].groups) == 1
+                for i, other in enumerate(queue):
                     if limited and self.book.allowed(tenant, other.more):
-                        again.append(other)
+                        pass
                     elif tenant != step.demand.tenant and self.book.guaranteed(tenant, other.more):
                         self.search.forget()
-                        again.append(other)
+                    elif alike:
+                        break
+                    else:
+                        continue
+                    if alike:
+                        again += queue[i:]
+                        break
+                    again.append(other)
             for other in again:
                 self._ask_again(other, ())
 
     def _offer(self, roomier: Sequence[int]) -> None:
         """Ask the first of each tenant again whom room on these nodes may help."""
-        homes = {id(home): home for home in (self.rooms.home[node] for node in roomier) if home is not None}
-        if not homes:
-            return
-        able = {
-            number: self.placer.bound(self.kinds.all[number])
-            for number in self.blocked
-            if self.blocked[number] and any(home.how_many(self.kinds.all[number]) for home in homes.values())
-        }
-        for queues in self.waiting.values():
-            best: Step | None = None
-            for number, most in able.items():
-                for step in queues.get(number, ()):
-                    if len(step.groups[0][1]) <= most and step.asked < MOST_ASKED:
-                        if best is None or step.rank < best.rank:
-                            best = step
-                        break
-            if best is not None:
-                self._ask_again(best, roomier)
+        for step in self.blocked.helped(roomier):
+            self._ask_again(step, roomier)
 
     def _ask_again(self, step: Step, roomier: Sequence[int]) -> None:
-        number = step.groups[0][0].number
-        step.asked += 1
-        self.waiting[step.demand.tenant][number].remove(step)
-        self.blocked[number] -= 1
+        self.blocked.remove(step)
         self.claims.drop(step.demand.id)
         self.offered[step.demand.id] = roomier
         self.turns.push(step)
@@ -394,16 +377,9 @@ class Admission:
         self.claims.note_grant(step.demand, list(parts_of(step.groups, at)), end)
 
     def _block(self, step: Step) -> None:
-        number = step.groups[0][0].number
-        self.blocked[number] = self.blocked.get(number, 0) + 1
-        queue = self.waiting.setdefault(step.demand.tenant, {}).setdefault(number, [])
-        insort(queue, step, key=_rank)
+        self.blocked.add(step)
         self.offered.pop(step.demand.id, None)
         self.claims.add(step)
-
-
-def _rank(step: Step) -> Rank:
-    return step.rank
 
 
 def _take(rooms: Rooms, kind: Kind, at: Sequence[int], places: Sequence[int], groups: Groups) -> None:

@@ -181,23 +181,13 @@ class Placer:
             if tried >= MOST_DOMAINS:
                 break
             if exact:
-                most[domain] = count = self._count(kind, members[domain])
+                most[domain] = count = self.rooms.count_on(kind, members[domain])
                 if count < n:
                     continue
             answer = self.gang(groups, members[domain], None, NONE, avoid)
             if answer is not None:
                 return answer
         return None
-
-    def _count(self, kind: Kind, nodes: Sequence[int]) -> int:
-        home, n = self.rooms.home, 0
-        for node in nodes:
-            bucket = home[node]
-            if bucket is not None:
-                count = bucket.how_many(kind)
-                if count and self.rooms.accepts(kind, node):
-                    n += count
-        return n
 
     def _most_by_domain(self, kind: Kind, key: str, of: list[int], members: list[list[int]]) -> list[int]:
         """Return how many bundles each domain holds at most, counted anew where rooms have grown since."""

@@ -9,7 +9,7 @@ the fullest first. A bundle walks the rows that can hold it: this is best fit, a
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 
 from placement.model import ACCELERATOR_KEY, MILLI, NODE_KEY, RAY_NODE_KEY, Node, NodeId, NodeState, Problem, Resources
@@ -254,8 +254,13 @@ class Rooms:
 
     def accepts(self, kind: Kind, node: int) -> bool:
         """Return whether a kind's selector accepts a node."""
+        accepted = self.accepted(kind)
+        return accepted is None or accepted[node]
+
+    def accepted(self, kind: Kind) -> list[bool] | None:
+        """Return which nodes a kind's selector accepts; None: all."""
         if not kind.selector.requirements:
-            return True
+            return None
         known = self._accepted.get(kind.number)
         if known is None:
             if self.direct(kind) is None:
@@ -264,7 +269,7 @@ class Rooms:
             else:
                 known = [kind.selector.accepts(node) for node in self.nodes]
             self._accepted[kind.number] = known
-        return known[node]
+        return known
 
     def direct(self, kind: Kind) -> list[int] | None:
         """Return the nodes of a kind whose selector looks at more than the classes do; None for all others."""
@@ -299,6 +304,16 @@ class Rooms:
         """Return how many bundles of a kind a node that its selector accepts holds."""
         bucket = self.home[node]
         return bucket.how_many(kind) if bucket is not None else 0
+
+    def count_on(self, kind: Kind, nodes: Iterable[int]) -> int:
+        """Return how many bundles of a kind some nodes hold."""
+        n, homes, shape, accepted = 0, self.home, kind.shape, self.accepted(kind)
+        for node in nodes:
+            home = homes[node]
+            if home is not None and (accepted is None or accepted[node]):
+                known = home.counts.get(shape)
+                n += home.how_many(kind) if known is None else known
+        return n
 
     def count(self, kind: Kind, most: int) -> int:
         """Return how many bundles of a kind fit in all, up to about ``most``."""

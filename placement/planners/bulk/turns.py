@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -47,12 +46,19 @@ class Book:
         self._shares: dict[TenantId, float] = {}
         self._above: dict[TenantId, bool] = {}
         self._is_limited = {t: self._limited(t) for t in tree.tenants}
+        self.version = 0
+        """How often something has been counted."""
 
     def _limited(self, tenant: TenantId) -> bool:
         facts = [self.tree.tenants[t] for t in self.tree.paths[tenant]]
         return bool(self.tree.lending_is_limited) or any(t.limit or t.borrow_limit for t in facts)
 
     def count(self, tenant: TenantId, amounts: Vector, sign: int = 1) -> None:
+        self.version += 1
+        self.tried(tenant, amounts, sign)
+
+    def tried(self, tenant: TenantId, amounts: Vector, sign: int = 1) -> None:
+        """Count what is taken back at once."""
         for node in self.tree.paths[tenant]:
             add(self.use[node], amounts, sign)
             self._shares.pop(node, None)
@@ -78,9 +84,9 @@ class Book:
     def allowed(self, tenant: TenantId, more: Vector) -> bool:
         if not self._is_limited[tenant]:
             return True
-        self.count(tenant, more)
+        self.tried(tenant, more)
         refused = self.tree.refusal(tenant, self.use, more)
-        self.count(tenant, more, -1)
+        self.tried(tenant, more, -1)
         return refused is None
 
     def guaranteed(self, tenant: TenantId, more: Vector) -> bool:
@@ -105,6 +111,7 @@ class Turns:
         self._winners: dict[TenantId, Step | None] = {}
         self._keys: dict[TenantId, Key] = {}
         self._stale: set[TenantId] = set(self.tree.tenants)
+        self._top = self.tree.children[ROOT]
 
     def push(self, step: Step) -> None:
         self._serial += 1
@@ -122,29 +129,34 @@ class Turns:
 
     def next(self) -> Step | None:
         if self._stale:
-            self._renew(self.tree.children[ROOT])
+            for tenant in sorted(self._stale, key=self._depth) if len(self._stale) > 1 else self._stale:
+                self._renew(tenant)
             self._stale.clear()
         best: TenantId | None = None
-        for tenant in self.tree.children[ROOT]:
-            if self._winners[tenant] is not None and (best is None or self._keys[tenant] < self._keys[best]):
-                best = tenant
+        key: Key | None = None
+        for tenant in self._top:
+            other = self._keys.get(tenant)
+            if other is not None and (key is None or other < key):
+                best, key = tenant, other
         return None if best is None else self._winners[best]
 
-    def _renew(self, tenants: Iterable[TenantId]) -> None:
-        for tenant in tenants:
-            if tenant not in self._stale:
-                continue
-            children = self.tree.children[tenant]
-            self._renew(children)
-            winner = self._head(tenant)
-            key = None if winner is None else self._key(tenant, winner)
-            for child in children:
-                other = self._winners[child]
-                if other is not None and (key is None or self._keys[child] < key):
-                    winner, key = other, self._keys[child]
-            self._winners[tenant] = winner
-            if winner is not None:
-                self._keys[tenant] = self._key(tenant, winner)
+    def _depth(self, tenant: TenantId) -> int:
+        """Return the order of renewing: children before their parents."""
+        return -len(self.tree.paths[tenant])
+
+    def _renew(self, tenant: TenantId) -> None:
+        winner = self._head(tenant)
+        key = None if winner is None else self._key(tenant, winner)
+        own = winner
+        for child in self.tree.children[tenant]:
+            other = self._keys.get(child)
+            if other is not None and (key is None or other < key):
+                winner, key = self._winners[child], other
+        self._winners[tenant] = winner
+        if winner is None:
+            self._keys.pop(tenant, None)
+        elif key is not None:
+            self._keys[tenant] = key if winner is own else self._key(tenant, winner)
 
     def _head(self, tenant: TenantId) -> Step | None:
         queue = self._queues[tenant]

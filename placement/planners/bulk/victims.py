@@ -24,6 +24,9 @@ from placement.planners.tree import Vector
 Cost = tuple[int, float, float, int, float]
 """The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
 
+ANY = float("inf")
+"""The priority that all work is below."""
+
 MANY = 100
 CHOICE = 8
 """Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken.
@@ -46,56 +49,52 @@ class Rights:
         self.book, self.tree, self.step = gangs.book, gangs.book.tree, step
         demand = step.demand
         self.policy = self.tree.policy(demand.tenant)
-        self.known: dict[TenantId, tuple[bool, bool]] = {}
-        """By tenant: whether all its work may be displaced, or that of lower priority."""
         self._within: dict[TenantId, bool] = {}
-        self.others: list[TenantId] = self._others()
-        """Other tenants some of whose work may be displaced."""
+        self.below: dict[TenantId, float] = {}
+        """By other tenant some of whose work may be displaced: the priority that this work is below."""
+        if self._reaches():
+            for tenant in self.tree.tenants:
+                below = self._below(tenant) if tenant != demand.tenant else None
+                if below is not None:
+                    self.below[tenant] = below
+        rule = self.policy.within
+        self.newer = rule is Within.LOWER_OR_NEWER
+        self.own: float = step.priority if rule is not Within.NEVER else -ANY
+        self.limits = {**self.below, demand.tenant: self.own}
 
-    def _others(self) -> list[TenantId]:
-        demand, policy = self.step.demand, self.policy
-        if policy.borrow is Borrow.NEVER:
-            if policy.reclaim is Reclaim.NEVER:
-                return []
-            path = self.tree.paths[demand.tenant]
-            for top in path:
-                self._within[top] = self.book.guaranteed(top, self.step.more)
-            if not any(self._within[top] for top in path):
-                return []
-        return [t for t in self.tree.tenants if t != demand.tenant and any(self.over(t))]
+    def _reaches(self) -> bool:
+        """Return whether it may displace anybody of another tenant, as a first look."""
+        if self.policy.borrow is not Borrow.NEVER:
+            return True
+        if self.policy.reclaim is Reclaim.NEVER:
+            return False
+        return any(self._guaranteed(top) for top in self.tree.paths[self.step.demand.tenant])
 
-    def over(self, tenant: TenantId) -> tuple[bool, bool]:
-        known = self.known.get(tenant)
+    def _guaranteed(self, top: TenantId) -> bool:
+        known = self._within.get(top)
         if known is None:
-            known = self.known[tenant] = self._over(tenant)
+            known = self._within[top] = self.book.guaranteed(top, self.step.more)
         return known
 
-    def _over(self, tenant: TenantId) -> tuple[bool, bool]:
+    def _below(self, tenant: TenantId) -> float | None:
         mine, side = self.tree.apart(self.step.demand.tenant, tenant)
-        policy = self.policy
-        if not mine or not side or (policy.reclaim is Reclaim.NEVER and policy.borrow is Borrow.NEVER):
-            return False, False
-        if not all(self.book.above(t) for t in side):
-            return False, False
-        top = mine[-1]
-        within = self._within.get(top)
-        if within is None:
-            within = self._within[top] = self.book.guaranteed(top, self.step.more)
-        if within:
-            return policy.reclaim is Reclaim.ANY, policy.reclaim is not Reclaim.NEVER
-        return policy.borrow is Borrow.FAIR, policy.borrow is not Borrow.NEVER
+        if not mine or not side:
+            return None
+        for each in side:
+            if not self.book.above(each):
+                return None
+        policy, lower = self.policy, float(self.step.priority)
+        if self._guaranteed(mine[-1]):
+            return None if policy.reclaim is Reclaim.NEVER else ANY if policy.reclaim is Reclaim.ANY else lower
+        return None if policy.borrow is Borrow.NEVER else ANY if policy.borrow is Borrow.FAIR else lower
 
     def may(self, gang: Gang) -> bool:
         """Return whether the newcomer may displace a gang, quotas of the moment apart."""
-        demand, rule = self.step.demand, self.policy.within
-        lower = gang.priority < self.step.priority
-        if gang.tenant == demand.tenant:
-            if rule is Within.NEVER:
-                return False
-            newer = rule is Within.LOWER_OR_NEWER and gang.priority == self.step.priority
-            return lower or (newer and gang.since > demand.submitted_s)
-        every, some = self.over(gang.tenant)
-        return every or (some and lower)
+        if gang.priority < self.limits.get(gang.tenant, -ANY):
+            return True
+        step = self.step
+        equal = self.newer and gang.priority == step.priority and gang.tenant == step.demand.tenant
+        return equal and gang.since > step.demand.submitted_s
 
     def above(self, gang: Gang, keep: int) -> bool:
         """Return whether the gang's tenants are above their quota of something that it would give up now."""
@@ -107,10 +106,9 @@ class Rights:
 
     @property
     def sign(self) -> object:
-        """Return what makes the rights of two newcomers equal; asks all tenants."""
+        """Return what makes the rights of two newcomers equal."""
         demand = self.step.demand
-        newer = demand.submitted_s if self.policy.within is Within.LOWER_OR_NEWER else None
-        return demand.tenant, self.step.priority, newer, tuple((t, self.over(t)) for t in self.others)
+        return demand.tenant, self.own, demand.submitted_s if self.newer else None, tuple(self.below.items())
 
 
 Spot = tuple[int, int, int]
@@ -123,14 +121,6 @@ class Source:
 
     rest: Iterator[Spot]
     known: list[Spot] = field(default_factory=list)
-
-    def at(self, i: int) -> Spot | None:
-        while len(self.known) <= i:
-            spot = next(self.rest, None)
-            if spot is None:
-                return None
-            self.known.append(spot)
-        return self.known[i]
 
 
 @dataclass(slots=True)
@@ -153,6 +143,7 @@ class VictimSearch:
         self._heaps: dict[object, Heap] = {}
         self._sources: dict[object, Source] = {}
         self._failed: dict[object, tuple[int, int]] = {}
+        self._rights: tuple[int, Rights] | None = None
 
     def forget(self) -> None:
         """Forget who has failed: a tenant's use has fallen."""
@@ -163,14 +154,13 @@ class VictimSearch:
 
         What has gone is gone: ``undo`` brings it back.
         """
-        rights = Rights(self.gangs, step)
-        newer = rights.policy.within is Within.LOWER_OR_NEWER
+        newer = self.book.tree.policy(step.demand.tenant).within is Within.LOWER_OR_NEWER
         sign = (step.demand.tenant, step.priority, kind.number, step.demand.submitted_s if newer else 0.0)
         self.placer.bound(kind)
         fewest, grown = self._failed.get(sign, (10**9, 0))
         if nodes is None and n >= fewest and grown == kind.grown:
             return None
-        going = Going()
+        rights, going = self._rights_of(step), Going()
         fair = rights.policy.borrow is Borrow.FAIR
         before = {t: self.book.share(t) for t in self.book.tree.tenants} if fair else {}
         if (
@@ -185,6 +175,13 @@ class VictimSearch:
         if nodes is None:
             self._failed[sign] = n, kind.grown
         return None
+
+    def _rights_of(self, step: Step) -> Rights:
+        """Return the rights of a newcomer; the last ones as long as nothing has changed."""
+        known = self._rights
+        if known is None or known[0] != self.book.version or known[1].step is not step:
+            known = self._rights = self.book.version, Rights(self.gangs, step)
+        return known[1]
 
     def undo(self, going: Going) -> None:
         for gang, keep in reversed(going.order):
@@ -239,9 +236,11 @@ class VictimSearch:
                 continue
             put_back.append((cost, node))
             touched = {at for gang, keep in found[1] for at, _ in gang.parts(keep) if at >= 0}
-            had = sum(self._count_at(kind, at, nodes) for at in touched)
+            if nodes is not None:
+                touched = touched.intersection(nodes)
+            had = self.rooms.count_on(kind, touched)
             gone = [self._go(rights, gang, keep, going) for gang, keep in found[1]]
-            count += sum(self._count_at(kind, at, nodes) for at in touched) - had
+            count += self.rooms.count_on(kind, touched) - had
             if all(gone) and count < n:
                 again = self._option(rights, kind, n, node)
                 if again is not None:
@@ -252,30 +251,17 @@ class VictimSearch:
         return count >= n
 
     def _count(self, kind: Kind, n: int, nodes: Sequence[int] | None) -> int:
-        if nodes is None:
-            return self.rooms.count(kind, n)
-        return sum(self._count_at(kind, node, None) for node in nodes)
-
-    def _count_at(self, kind: Kind, node: int, nodes: Sequence[int] | None) -> int:
-        if nodes is not None and node not in nodes:
-            return 0
-        count = self.rooms.count_at(kind, node)
-        return count if count and self.rooms.accepts(kind, node) else 0
+        return self.rooms.count(kind, n) if nodes is None else self.rooms.count_on(kind, nodes)
 
     def _enough(self, rights: Rights, kind: Kind, n: int) -> bool:
         """Return whether all that might go would free the GPUs, as a first look."""
         wanted = n * kind.gpu - self.rooms.idle_gpu
         if not kind.gpu:
             return True
-        newer = rights.policy.within is Within.LOWER_OR_NEWER
-        below = rights.step.priority + (1 if newer else 0)
-        wanted -= sum(
-            size for priority, size in self.gangs.sizes[rights.step.demand.tenant].items() if priority < below
-        )
-        for tenant in rights.others:
-            every, _ = rights.over(tenant)
-            sizes = self.gangs.sizes[tenant].items()
-            wanted -= sum(size for priority, size in sizes if every or priority < rights.step.priority)
+        sizes, own = self.gangs.sizes, rights.step.demand.tenant
+        for tenant, below in rights.limits.items():
+            newer = tenant == own and rights.newer
+            wanted -= sum(size for priority, size in sizes[tenant].items() if priority < below + newer)
         return wanted <= 0
 
     def _heap(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None) -> Heap:
@@ -293,17 +279,8 @@ class VictimSearch:
     def _nodes(self, rights: Rights) -> Iterator[Spot]:
         """Yield the nodes on which something may go, those of the least important first."""
         seen: set[int] = set()
-        own, limit, is_open = rights.step.demand.tenant, rights.step.priority, self.rooms.open
-        every = {t for t in rights.others if rights.over(t)[0]}
-        lower = set(rights.others)
-
-        def may(gang: Gang) -> bool:
-            tenant = gang.tenant
-            return (
-                tenant in every or (gang.priority < limit and tenant in lower) or (tenant == own and rights.may(gang))
-            )
-
-        for gang in self.gangs.in_order if rights.others else self.gangs.of[own]:
+        own, is_open, may = rights.step.demand.tenant, self.rooms.open, rights.may
+        for gang in self.gangs.in_order if rights.below else self.gangs.of[own]:
             if gang.keep and may(gang):
                 for node in gang.at:
                     if node not in seen and node >= 0 and is_open[node]:
@@ -316,24 +293,30 @@ class VictimSearch:
 
     def _widen(self, heap: Heap, rights: Rights, kind: Kind, n: int) -> None:
         """Look at more nodes, until there is a choice among those where only the least important goes."""
-        if heap.ready and heap.priority > heap.ready[0][0][0]:
+        ready, source = heap.ready, heap.source
+        if ready and heap.priority > ready[0][0][0]:
             return
-        target = len(heap.ready) + (n if n < MANY else 4 * n) + CHOICE
-        while self.effort > 0 and len(heap.ready) < target:
-            spot = heap.source.at(heap.n_seen)
-            if spot is None:
-                break
+        target = (n if n < MANY else 4 * n) + CHOICE
+        known, rest, least, accepted = source.known, source.rest, kind.gpu, self.rooms.accepted(kind)
+        while self.effort > 0 and len(ready) < target:
+            if heap.n_seen == len(known):
+                spot = next(rest, None)
+                if spot is None:
+                    return
+                known.append(spot)
+            priority, node, gpu = known[heap.n_seen]
             heap.n_seen += 1
-            heap.priority, node, gpu = spot
-            if gpu >= kind.gpu and self.rooms.accepts(kind, node):
+            if gpu >= least and (accepted is None or accepted[node]):
+                heap.priority = priority
                 self.effort -= 1
                 found = self._option(rights, kind, n, node)
                 if found is not None:
-                    heappush(heap.ready, (found[0], node))
+                    heappush(ready, (found[0], node))
 
     def _option(self, rights: Rights, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
         """Return the least harm by which a node takes at least one bundle more, or None."""
-        gangs = [gang for gang in self.gangs.on.get(node, ()) if gang.keep and rights.may(gang)]
+        may = rights.may
+        gangs = [gang for gang in self.gangs.on.get(node, ()) if gang.keep and may(gang)]
         if not gangs:
             return None
         if len(gangs) > 1:
@@ -419,7 +402,7 @@ class VictimSearch:
     def _judge(self, rights: Rights, step: Step, going: Going, before: dict[TenantId, float]) -> bool:
         """Name each victim's cause; False where the whole set breaks a rule."""
         more: Vector = step.more
-        self.book.count(step.demand.tenant, more)
+        self.book.tried(step.demand.tenant, more)
         try:
             for gang, _ in going.order:
                 cause = self._cause(rights, step.demand, gang, before)
@@ -427,7 +410,7 @@ class VictimSearch:
                     return False
                 going.causes[gang.index] = cause
         finally:
-            self.book.count(step.demand.tenant, more, -1)
+            self.book.tried(step.demand.tenant, more, -1)
         return self.book.allowed(step.demand.tenant, more)
 
     def _cause(self, rights: Rights, demand: Demand, gang: Gang, before: dict[TenantId, float]) -> Cause | None:
