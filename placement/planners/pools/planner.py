@@ -62,24 +62,27 @@ class Pools:
         asked = question(problem, self._memory, self._base)
         programme = written(asked)
         relaxed, missed = relaxed_with_victims(programme, budget)
-        best = decoded(asked, programme, relaxed, np.floor(relaxed.x + 1e-6).astype(np.int64))
+        best = valued(asked, decoded(asked, programme, relaxed, np.floor(relaxed.x + 1e-6).astype(np.int64)))
         bound = relaxed.worth + missed - held(asked) + beyond(asked)
-        open_ = bound - worth(asked, best)
+        open_ = bound - best.worth
         if open_ > GOOD_ENOUGH * bound:
             for found in price(programme, relaxed, -open_).found[:MOST_MORE]:
                 programme.add(found)
             relaxed = extended(programme.sheet, relaxed)
-            free = free_columns(programme, relaxed, open_)
-            answer = kernel.solve(programme.sheet, relaxed, free, budget, GOOD_ENOUGH / 2 * bound)
+            answer = kernel.solve(
+                programme.sheet,
+                relaxed,
+                free_columns(programme, relaxed, open_),
+                budget,
+                GOOD_ENOUGH / 2 * bound,
+            )
             if answer.x is not None:
-                other = decoded(asked, programme, relaxed, answer.x)
-                best = max(best, other, key=lambda plan: worth(asked, plan))
-        terms = plan_terms(problem, best, self._base)
-        value = sum(amount for _, amount in terms)
-        bound = max(bound, value)
-        gap = (bound - value) / bound if bound > 0 else 0.0
+                other = valued(asked, decoded(asked, programme, relaxed, answer.x))
+                best = max(best, other, key=lambda found: found.worth)
+        bound = max(bound, best.worth)
+        gap = (bound - best.worth) / bound if bound > 0 else 0.0
         status = "optimal" if gap <= 1e-6 else "feasible"
-        return replace(best, stats=SolveStats(self.name, status, value, bound, gap, 0.0, terms))
+        return replace(best.plan, stats=SolveStats(self.name, status, best.worth, bound, gap, 0.0, best.terms))
 
 
 class ByValue:
@@ -181,8 +184,18 @@ def decoded(asked: Question, programme: Programme, relaxed: Relaxed, x: Ints) ->
     return decoder.plan(asked.problem, verdict)
 
 
-def worth(asked: Question, plan: Plan) -> float:
-    return sum(amount for _, amount in plan_terms(asked.problem, plan, asked.values.base))
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A plan and what it is worth."""
+
+    plan: Plan
+    terms: tuple[tuple[str, float], ...]
+    worth: float
+
+
+def valued(asked: Question, plan: Plan) -> Valued:
+    terms = plan_terms(asked.problem, plan, asked.values.base)
+    return Valued(plan, terms, sum(amount for _, amount in terms))
 
 
 def sizes(asked: Question, columns: Columns) -> Floats:
