@@ -317,7 +317,7 @@ class TenantSpec(Strict):
     kind: Literal["tenant"] = "tenant"
     name: Name
     parent: Name | None = None
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
     quota: Amounts | None = None
     borrow_limit: Amounts | None = None
     lend_limit: Amounts | None = None

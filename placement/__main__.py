@@ -124,8 +124,8 @@ def _plan(problem: Problem, options: argparse.Namespace) -> Plan:
 
 
 def _solved(problem: Problem, options: argparse.Namespace) -> Plan:
-    chosen = tuple(planner for planner in ladder.PLANNERS if options.planner in (LADDER, planner.name))
-    return ladder.plan(problem, _budget(options), clock=time.monotonic, planners=chosen)
+    alone = tuple(planner for planner in ladder.PLANNERS if planner.name == options.planner)
+    return ladder.plan(problem, _budget(options), clock=time.monotonic, planners=alone or ladder.PLANNERS)
 
 
 def _budget(options: argparse.Namespace) -> Budget:

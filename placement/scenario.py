@@ -104,7 +104,7 @@ def parse_scenario(text: str, file: str = "scenario") -> Scenario:
     now_s = fields["now_s"].number() if "now_s" in fields else 0.0
     policy = read_policy(fields.get("policy"))
     tenants = _tenants(fields.get("tenants"), policy)
-    nodes, foreign = _nodes(fields["nodes"]) if "nodes" in fields else (_whole_cluster(tenants), {})
+    nodes, foreign = _nodes(fields["nodes"]) if "nodes" in fields else (_whole_cluster(tenants, root), {})
     places = {node.id for node in nodes} if "nodes" in fields else None
     known = {tenant.id for tenant in tenants}
     taken: set[str] = set()
@@ -227,10 +227,19 @@ def _nodes(value: Value) -> tuple[tuple[Node, ...], dict[NodeId, Resources]]:
             if name in seen:
                 fields["name"].fail(f"two nodes are named {name!r}", "rename one of them")
             seen.add(name)
-            nodes.append(Node(NodeId(name), resources, labels, state))
+            nodes.append(_node(NodeId(name), resources, labels, state, fields["resources"]))
             if used:
                 foreign[NodeId(name)] = used
     return tuple(nodes), foreign
+
+
+def _node(
+    name: NodeId, resources: Resources, labels: tuple[tuple[str, str], ...], state: NodeState, place: Value
+) -> Node:
+    try:
+        return Node(name, resources, labels, state)
+    except ValueError as error:
+        place.fail(str(error), "write what one node has, and `count:` for how many nodes")
 
 
 def _names(name: str, count: int) -> list[str]:
@@ -241,7 +250,7 @@ def _labels(value: Value) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, label.text()) for key, label in value.entries().items()))
 
 
-def _whole_cluster(tenants: Sequence[Tenant]) -> tuple[Node, ...]:
+def _whole_cluster(tenants: Sequence[Tenant], place: Value) -> tuple[Node, ...]:
     by_id = {tenant.id: tenant for tenant in tenants}
     out = Resources()
     for tenant in tenants:
@@ -250,4 +259,7 @@ def _whole_cluster(tenants: Sequence[Tenant]) -> tuple[Node, ...]:
             up = by_id[up].parent
         if up is None and tenant.quota is not None:
             out = out + tenant.quota
-    return (Node(WHOLE_CLUSTER, out),)
+    try:
+        return (Node(WHOLE_CLUSTER, out),)
+    except ValueError as error:
+        place.fail(f"the quotas add up to too much for one node: {error}", "add `nodes:` to the file")

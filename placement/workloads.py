@@ -131,7 +131,7 @@ def _scaling(value: Value | None, n_bundles: int) -> tuple[tuple[int, float], ..
     points: list[tuple[int, float]] = [(0, 0.0)]
     slope = math.inf
     for key, item in value.entries().items():
-        if not key.isdigit() or not points[-1][0] < int(key) <= n_bundles:
+        if not key.isdecimal() or len(key) > 5 or not points[-1][0] < int(key) <= n_bundles:
             item.fail(f"{key!r} is no number of bundles", f"write rising numbers from 1 to {n_bundles}")
         n, factor = int(key), item.number(1e-6, 1e9)
         rise = (factor - points[-1][1]) / (n - points[-1][0])

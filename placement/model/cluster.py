@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
-from placement.model.resources import Resources
+from placement.model.resources import MILLI, MOST_DEVICES, UNIT_RESOURCES, Resources, refuse_amounts
 
 NodeId = NewType("NodeId", str)
 
@@ -34,6 +34,12 @@ class Node:
     resources: Resources
     labels: tuple[tuple[str, str], ...] = ()
     state: NodeState = NodeState.READY
+
+    def __post_init__(self) -> None:
+        refuse_amounts(f"node {self.id}", self.resources.entries)
+        for name in UNIT_RESOURCES:
+            if self.resources.get(name) > MOST_DEVICES * MILLI:
+                raise ValueError(f"node {self.id}: a node has at most {MOST_DEVICES} {name}s")
 
     def label(self, key: str) -> str | None:
         """Return the value of a label; the keys ``node`` and ``ray.io/node-id`` name the node itself."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf, isfinite
 from typing import NewType
 
 from placement.model.cluster import NodeId, Selector
-from placement.model.resources import Resources, total
+from placement.model.resources import Resources, refuse_amounts, total
 
 DemandId = NewType("DemandId", str)
 TenantId = NewType("TenantId", str)
@@ -22,6 +23,9 @@ class Bundle:
 
     resources: Resources
     selector: Selector = field(default_factory=Selector)
+
+    def __post_init__(self) -> None:
+        refuse_amounts("a bundle", self.resources.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,19 @@ class Demand:
             object.__setattr__(self, "min_bundles", n)
         if not 1 <= self.min_bundles <= n:
             raise ValueError(f"{self.id}: min_bundles is {self.min_bundles}, must be 1 to {n}")
+        self._refuse_odd_numbers()
         sizes = sorted({t.slice for t in self.topologies if t.slice})
         if any(large % small for small, large in pairwise(sizes)):
             raise ValueError(f"{self.id}: slices of {sizes}: each must be a multiple of the smaller ones")
+
+    def _refuse_odd_numbers(self) -> None:
+        """Raise ValueError for what nobody can reckon with."""
+        if not (isfinite(self.submitted_s) and isfinite(self.served_s) and isfinite(self.attained)):
+            raise ValueError(f"{self.id}: submitted_s, served_s and attained are finite numbers")
+        if any(seconds is not None and seconds != seconds for seconds in (self.runtime_s, self.deadline_s)):
+            raise ValueError(f"{self.id}: runtime_s and deadline_s are numbers, or None where they are unknown")
+        if any(not 0 <= factor < inf for _, factor in (*self.speed, *self.scaling)):
+            raise ValueError(f"{self.id}: factors of speed and scaling are finite and not negative")
 
     def form(self, number: int) -> Demand:
         """Return the demand as if form ``number`` were all that it asked for; form 0 is itself.
@@ -163,6 +177,10 @@ class Running:
     started_s: float = 0.0
     checkpointed_s: float | None = None
     """When its progress was last saved; None: never, so all of it would be lost."""
+
+    def __post_init__(self) -> None:
+        if len(self.nodes) > len(self.demand.bundles):
+            raise ValueError(f"{self.demand.id}: stands on {len(self.nodes)} nodes, has {len(self.demand.bundles)} bundles")
 
     @property
     def resources(self) -> Resources:

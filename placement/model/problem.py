@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from placement.model.cluster import Node, NodeId
 from placement.model.demand import Bundle, Demand, DemandId, Running, TenantId
 from placement.model.resources import Resources
-from placement.model.tenant import Policy, Tenant
+from placement.model.tenant import ROOT, Policy, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,27 @@ class Problem:
         names: list[DemandId] = [r.demand.id for r in self.running] + [d.id for d in self.pending]
         if len(set(names)) != len(names):
             raise ValueError("two workloads have the same id")
-        known: set[TenantId] = {tenant.id for tenant in self.tenants}
+        known = _known_tenants(self.tenants)
         for demand in [r.demand for r in self.running] + list(self.pending):
             if demand.tenant not in known:
                 raise ValueError(f"{demand.id}: unknown tenant {demand.tenant!r}")
+
+
+def _known_tenants(tenants: tuple[Tenant, ...]) -> set[TenantId]:
+    """Return the tenants' names; raises ValueError where they are no tree."""
+    parents = {tenant.id: tenant.parent for tenant in tenants}
+    if len(parents) != len(tenants):
+        raise ValueError("two tenants have the same id")
+    if ROOT in parents:
+        raise ValueError("'root' is the top of the tree and no tenant")
+    sound: set[TenantId] = set()
+    for tenant in parents:
+        way: list[TenantId] = []
+        up: TenantId | None = tenant
+        while up is not None and up in parents and up not in sound:
+            if up in way:
+                raise ValueError(f"the tree of tenants goes in a circle: {' -> '.join([*way[way.index(up) :], up])}")
+            way.append(up)
+            up = parents[up]
+        sound.update(way)
+    return set(parents)

@@ -16,6 +16,9 @@ UNIT_RESOURCES = frozenset({"GPU"})
 """Resources that come as devices: a fraction of one must fit a single device."""
 
 MILLI = 1000
+MOST_DEVICES = 100_000
+"""Most GPUs of one node: each is looked at singly."""
+
 LARGEST = 2**66
 """No amount may be larger. The solver counts in coarser units, so that its sums stay far from 64-bit overflow."""
 
@@ -65,6 +68,13 @@ def parse_amount(name: str, value: object) -> int:
     if amount > LARGEST:
         raise ValueError(f"{name}: {value!r} is too large")
     return amount
+
+
+def refuse_amounts(whose: str, amounts: Iterable[tuple[str, int]]) -> None:
+    """Raise ValueError where an amount is negative, no number or beyond ``LARGEST``."""
+    for name, amount in amounts:
+        if not 0 <= amount <= LARGEST:
+            raise ValueError(f"{whose}: {amount} of {name}, must be 0 to {LARGEST}")
 
 
 @dataclass(frozen=True, slots=True)

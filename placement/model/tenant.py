@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from placement.model.demand import TenantId
-from placement.model.resources import Resources
+from placement.model.resources import Resources, refuse_amounts
 
 ROOT = TenantId("root")
 
@@ -72,6 +72,9 @@ class Tenant:
     def __post_init__(self) -> None:
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"tenant {self.id}: weight must be a positive number, not {self.weight}")
+        quota = () if self.quota is None else self.quota.entries
+        for amounts in (quota, self.borrow_limit, self.lend_limit, self.limit):
+            refuse_amounts(f"tenant {self.id}", amounts or ())
 
 
 class Objective(Enum):
@@ -107,3 +110,10 @@ class Policy:
     ageing_s: float | None = None
     time_slice_s: float | None = None
     interference: tuple[tuple[str, str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("ageing_s", self.ageing_s), ("time_slice_s", self.time_slice_s)):
+            if seconds is not None and not 0 < seconds < float("inf"):
+                raise ValueError(f"{name} is {seconds}; write a positive number of seconds, or None for never")
+        if any(not 0 <= factor <= 1 for _, _, factor in self.interference):
+            raise ValueError("a factor of interference is a number from 0 to 1")

@@ -57,22 +57,22 @@ def plan(
         The last one answers even where the judge objects, and its answer says so.
     """
     problem = aged(problem)
-    began, fallbacks, entitled = clock(), list[str](), entitlements(problem)
+    began, fallbacks = clock(), list[str]()
+    entitled = _entitled(problem, fallbacks)
     best: tuple[Score, Plan] | None = None
     best_is_sound = False
     rungs, first_is_best = rungs_for(problem) if planners is PLANNERS else (planners, False)
     for planner in rungs if first_is_best else reversed(rungs):
         try:
             proposed = planner(problem, budget)
+            broken, value = violations(problem, proposed), score(problem, proposed, entitled)
         except Exception as error:  # a planner's fault must not stop the cluster: the next rung answers
             fallbacks.append(f"{planner.name}: {type(error).__name__}: {error}")
             continue
-        broken = violations(problem, proposed)
         if broken:
             fallbacks.append(f"{planner.name}: {broken[0]}")
             if best is not None and not first_is_best:
                 continue
-        value = score(problem, proposed, entitled)
         if first_is_best and not broken:
             return _with_stats(problem, entitled, value, proposed, tuple(fallbacks), clock() - began)
         if best is None or not best_is_sound or value >= best[0]:
@@ -84,6 +84,15 @@ def plan(
     if best_is_sound:
         best = _moved(problem, best, budget, entitled, fallbacks)
     return _with_stats(problem, entitled, *best, tuple(fallbacks), clock() - began)
+
+
+def _entitled(problem: Problem, fallbacks: list[str]) -> Mapping[TenantId, float]:
+    """Return what each tenant is entitled to; nobody is short of anything where that cannot be worked out."""
+    try:
+        return entitlements(problem)
+    except Exception as error:  # shares only compare plans: without them there is still a plan
+        fallbacks.append(f"shares: {type(error).__name__}: {error}")
+        return {}
 
 
 def rungs_for(problem: Problem) -> tuple[Sequence[Planner], bool]:

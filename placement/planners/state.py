@@ -191,7 +191,7 @@ class State:
 
     def hold(self, demand: Demand, nodes: Sequence[NodeId], sign: int = 1, first: int = 0) -> None:
         """Count bundles ``first``.. of a demand on their nodes and tenants (or off them with sign -1)."""
-        for node, bundle in list(zip(nodes, demand.bundles, strict=False))[first:]:
+        for node, bundle in zip(nodes[first:], demand.bundles[first:], strict=False):
             if node in self.rooms:
                 self.rooms[node].take(bundle.resources, sign)
             for tenant in self.tree.paths[demand.tenant]:
@@ -199,9 +199,12 @@ class State:
 
     def grant(self, demand: Demand, nodes: Sequence[NodeId]) -> None:
         """Give a newcomer its nodes (again with others where it has some; its turn among newcomers stays)."""
-        if demand.id in self.granted:
-            self.hold(demand, self.granted[demand.id][1], -1)
-        self.hold(demand, nodes)
+        before, old = self.granted.get(demand.id, (demand, ()))
+        if before is demand and tuple(nodes[: len(old)]) == old:
+            self.hold(demand, nodes, first=len(old))
+        else:
+            self.hold(before, old, -1)
+            self.hold(demand, nodes)
         self.granted[demand.id] = (demand, tuple(nodes))
 
     def revoke(self, demand_id: DemandId) -> None:

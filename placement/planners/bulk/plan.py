@@ -11,10 +11,16 @@ from placement.planners.proposal import sparing
 LARGE = 100_000
 """Nodes times pending and running work from which on a question is answered in bulk."""
 
+MOST_STEPS = 2_000
+"""Bundles by which all elastic work could grow or shrink from which on a question is answered in bulk."""
+
 
 def is_large(problem: Problem) -> bool:
     """Return whether the law-by-law planner would be slow."""
-    return len(problem.nodes) * (len(problem.pending) + len(problem.running)) >= LARGE
+    if len(problem.nodes) * (len(problem.pending) + len(problem.running)) >= LARGE:
+        return True
+    demands = (*problem.pending, *(r.demand for r in problem.running))
+    return sum(len(demand.bundles) - demand.min_bundles for demand in demands) >= MOST_STEPS
 
 
 def answer(problem: Problem) -> Plan:
