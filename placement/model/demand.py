@@ -180,7 +180,9 @@ class Running:
 
     def __post_init__(self) -> None:
         if len(self.nodes) > len(self.demand.bundles):
-            raise ValueError(f"{self.demand.id}: stands on {len(self.nodes)} nodes, has {len(self.demand.bundles)} bundles")
+            raise ValueError(
+                f"{self.demand.id}: stands on {len(self.nodes)} nodes, has {len(self.demand.bundles)} bundles"
+            )
 
     @property
     def resources(self) -> Resources:
