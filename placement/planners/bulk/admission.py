@@ -24,7 +24,7 @@ from placement.planners.bulk.turns import Book, Step, Turns
 from placement.planners.bulk.victims import Going, VictimSearch
 from placement.planners.tree import Tree
 
-EFFORT_PER_NODE = 3
+EFFORT_PER_NODE = 4
 """Looks at a node, for each node and workload of the question, that the search for victims may take in all."""
 MOST_DOMAINS = 4
 """Domains that are tried for a gang that displaces others and has to stand in one."""
@@ -198,10 +198,11 @@ class Admission:
         if required:
             if len(required) > 1 or required[0].kind == "spread" or required[0].slice or len(step.groups) > 1:
                 return False
+            kind, n = step.groups[0][0], len(step.groups[0][1])
+            sign = step.demand.tenant, step.priority, kind.number, n, step.demand.id if held else None
+            if self._hopeless.get(sign) == len(self.rooms.grown) or self.search.hopeless(step, kind, n):
+                return False
             places = self._domains(step, held, required[0].key)
-        sign = (step.demand.tenant, step.priority, step.groups[0][0].number, len(step.groups[0][1]), bool(held))
-        if required and self._hopeless.get(sign) == len(self.rooms.grown):
-            return False
         for nodes in places:
             goings: list[Going] = []
             at = self._cleared(step, nodes, goings)

@@ -13,44 +13,48 @@ from placement.planners.bulk.turns import Rank, Step
 MOST_ASKED = 2
 """How often one demand is asked again for the sake of room that victims have left."""
 
-Sort = tuple[int, int, bool]
-"""What makes waiting steps alike: the kind of the bundles that are the hardest to place, their number, asked enough."""
+Size = tuple[int, bool]
+"""How many bundles of the kind that is the hardest to place, and whether it has been asked often enough."""
+NOBODY: dict[Size, list[Step]] = {}
 
 
 class Blocked:
-    """Blocked steps by tenant and sort, in the order inside the tenant."""
+    """Blocked steps by tenant, kind and size, in the order inside the tenant."""
 
     def __init__(self, kinds: Kinds, placer: Placer) -> None:
         self.kinds, self.placer, self.rooms = kinds, placer, placer.rooms
-        self._queues: dict[TenantId, dict[Sort, list[Step]]] = {}
+        self._queues: dict[TenantId, dict[int, dict[Size, list[Step]]]] = {}
+        """By tenant, kind and size."""
         self._numbers: dict[int, int] = {}
         """How many wait and may be asked again, by kind."""
 
     @staticmethod
-    def _sort(step: Step) -> Sort:
+    def _place(step: Step) -> tuple[int, Size]:
         kind, places = step.groups[0]
-        return kind.number, len(places), step.asked >= MOST_ASKED
+        return kind.number, (len(places), step.asked >= MOST_ASKED)
 
     def add(self, step: Step) -> None:
-        sort = self._sort(step)
-        insort(self._queues.setdefault(step.demand.tenant, {}).setdefault(sort, []), step, key=_rank)
-        if not sort[2]:
-            self._numbers[sort[0]] = self._numbers.get(sort[0], 0) + 1
+        number, size = self._place(step)
+        queues = self._queues.setdefault(step.demand.tenant, {}).setdefault(number, {})
+        insort(queues.setdefault(size, []), step, key=_rank)
+        if not size[1]:
+            self._numbers[number] = self._numbers.get(number, 0) + 1
 
     def remove(self, step: Step) -> None:
         """Take out one that is asked again."""
-        sort = self._sort(step)
-        queues = self._queues[step.demand.tenant]
-        queues[sort].remove(step)
-        if not queues[sort]:
-            del queues[sort]
-        if not sort[2]:
-            self._numbers[sort[0]] -= 1
+        number, size = self._place(step)
+        queues = self._queues[step.demand.tenant][number]
+        queues[size].remove(step)
+        if not queues[size]:
+            del queues[size]
+        if not size[1]:
+            self._numbers[number] -= 1
         step.asked += 1
 
     def of(self, tenant: TenantId) -> Iterator[list[Step]]:
         """Yield those of a tenant, with equals together."""
-        yield from self._queues.get(tenant, {}).values()
+        for queues in self._queues.get(tenant, {}).values():
+            yield from queues.values()
 
     def helped(self, roomier: Sequence[int]) -> list[Step]:
         """Return the first of each tenant whom room on these nodes may help."""
@@ -68,11 +72,12 @@ class Blocked:
                         most[number] = self.placer.bound(kind)
                         break
         out: list[Step] = []
-        for queues in self._queues.values() if most else ():
+        for kinds in self._queues.values() if most else ():
             best: Step | None = None
-            for (number, n, asked), queue in queues.items():
-                if not asked and n <= most.get(number, 0) and (best is None or queue[0].rank < best.rank):
-                    best = queue[0]
+            for number, bound in most.items():
+                for (n, asked), queue in kinds.get(number, NOBODY).items():
+                    if not asked and n <= bound and (best is None or queue[0].rank < best.rank):
+                        best = queue[0]
             if best is not None:
                 out.append(best)
         return out

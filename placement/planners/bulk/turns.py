@@ -134,10 +134,12 @@ class Turns:
             self._stale.clear()
         best: TenantId | None = None
         key: Key | None = None
+        keys = self._keys
         for tenant in self._top:
-            other = self._keys.get(tenant)
-            if other is not None and (key is None or other < key):
-                best, key = tenant, other
+            if tenant in keys:
+                other = keys[tenant]
+                if key is None or other < key:
+                    best, key = tenant, other
         return None if best is None else self._winners[best]
 
     def _depth(self, tenant: TenantId) -> int:

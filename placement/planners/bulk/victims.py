@@ -149,16 +149,22 @@ class VictimSearch:
         """Forget who has failed: a tenant's use has fallen."""
         self._failed.clear()
 
+    def _sign(self, step: Step, kind: Kind) -> object:
+        newer = self.book.tree.policy(step.demand.tenant).within is Within.LOWER_OR_NEWER
+        return step.demand.tenant, step.priority, kind.number, step.demand.submitted_s if newer else 0.0
+
+    def hopeless(self, step: Step, kind: Kind, n: int) -> bool:
+        """Return whether a search among all nodes has failed, and nothing has got roomier since."""
+        self.placer.bound(kind)
+        fewest, grown = self._failed.get(self._sign(step, kind), (10**9, 0))
+        return n >= fewest and grown == kind.grown
+
     def clear(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None = None) -> Going | None:
         """Let victims go until ``n`` bundles of a kind fit (among ``nodes``) and the newcomer's limits allow them.
 
         What has gone is gone: ``undo`` brings it back.
         """
-        newer = self.book.tree.policy(step.demand.tenant).within is Within.LOWER_OR_NEWER
-        sign = (step.demand.tenant, step.priority, kind.number, step.demand.submitted_s if newer else 0.0)
-        self.placer.bound(kind)
-        fewest, grown = self._failed.get(sign, (10**9, 0))
-        if nodes is None and n >= fewest and grown == kind.grown:
+        if nodes is None and self.hopeless(step, kind, n):
             return None
         rights, going = self._rights_of(step), Going()
         fair = rights.policy.borrow is Borrow.FAIR
@@ -173,7 +179,7 @@ class VictimSearch:
                 return going
         self.undo(going)
         if nodes is None:
-            self._failed[sign] = n, kind.grown
+            self._failed[self._sign(step, kind)] = n, kind.grown
         return None
 
     def _rights_of(self, step: Step) -> Rights:
@@ -319,6 +325,8 @@ class VictimSearch:
         gangs = [gang for gang in self.gangs.on.get(node, ()) if gang.keep and may(gang)]
         if not gangs:
             return None
+        if len(gangs) == 1 and len(gangs[0].at) == 1 and not self.rooms.parts[node]:
+            return self._single(gangs[0], kind, n, node)
         if len(gangs) > 1:
             gangs.sort(key=_liking)
         able = [found for gang in gangs if (found := self._tail(gang, node)) is not None]
@@ -345,6 +353,17 @@ class VictimSearch:
                 chosen = rest
         cost = _cost(chosen, min(self._holds(kind, node, chosen) - had, n))
         return (cost, chosen) if best is None or cost < best[0] else best
+
+    def _single(self, gang: Gang, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
+        """Return the same where a gang of one bundle is all that may go."""
+        free = list(self.rooms.free[node])
+        for i, amount in gang.kinds[0].needs:
+            free[i] += amount
+        won = how_many(tuple(free), (), kind) - self.rooms.count_at(kind, node)
+        if won <= 0:
+            return None
+        size = gang.size / 1000 + 1e-3
+        return (gang.priority, size / min(won, n), size, 1, -gang.since), [(gang, 0)]
 
     @staticmethod
     def _tail(gang: Gang, node: int) -> tuple[Gang, int] | None:
@@ -382,12 +401,13 @@ class VictimSearch:
             gang, before = entry
             if len([e for e in going.order if e[0] is gang]) > 1:
                 continue
-            keep = gang.keep
-            self.gangs.restore(gang, before)
-            if len(going.order) > 1 and self._works(step, kind, n, nodes):
-                going.order.remove(entry)
-                continue
-            self.gangs.release(gang, keep)
+            if len(going.order) > 1:
+                keep = gang.keep
+                self.gangs.restore(gang, before)
+                if self._works(step, kind, n, nodes):
+                    going.order.remove(entry)
+                    continue
+                self.gangs.release(gang, keep)
             while gang.keep + 1 < before and gang.running.demand.min_bundles <= gang.keep + 1 < len(gang.at):
                 keep = gang.keep
                 self.gangs.restore(gang, max(keep + 1, gang.running.demand.min_bundles))
