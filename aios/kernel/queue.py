@@ -15,6 +15,7 @@ from aios.kernel.ports import Observed
 from aios.kernel.state import Attempt, State, Status, Workload
 from placement.model import (
     ROOT,
+    Bundle,
     Demand,
     Node,
     NodeId,
@@ -29,6 +30,7 @@ from placement.model import (
     TenantId,
     total,
 )
+from placement.model.demand import counted
 
 RESIZE_AFTER_S = 300.0
 """How long elastic work runs before it may grow: each change of size costs a restart from its checkpoint."""
@@ -117,7 +119,27 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
         policy=policy_in_force(state, policy),
         foreign={node.id: foreign[node.id] for node in nodes_up if node.id in foreign},
         reservations=tuple(state.reservations[name] for name in sorted(state.reservations)),
+        expected=_expected(state, [r.demand for r in running] + pending),
     )
+
+
+def _expected(state: State, known: Iterable[Demand]) -> tuple[tuple[Bundle, float], ...]:
+    """Return what is likely to want room soon: what waits for its inputs, beside what the planner sees anyway.
+
+    Empty where nothing waits for inputs: then the planner goes by what it sees.
+    """
+    coming = [workload.work.demand for workload in live(state) if _waits_for_inputs(state, workload)]
+    if not coming:
+        return ()
+    mix: dict[Bundle, float] = {}
+    for demand in (*known, *coming):
+        for bundle, n in counted(demand.bundles):
+            mix[bundle] = mix.get(bundle, 0.0) + n
+    return tuple(mix.items())
+
+
+def _waits_for_inputs(state: State, workload: Workload) -> bool:
+    return workload.current is None and not workload.status.over and bool(unmet(state, workload))
 
 
 def policy_in_force(state: State, otherwise: Policy | None = None) -> Policy:

@@ -154,5 +154,5 @@ def leave_room(state: State, held: Claim) -> Rooms:
         left = later.rooms[node]
         free = {name: min(amount, left.free.get(name, 0)) for name, amount in room.free.items()}
         if free != room.free:
-            rooms[node] = Room(room.node, free, room.gpu, list(room.fractions), room.open)
+            rooms[node] = Room(room.node, free, room.gpu, list(room.fractions), room.open, room.price)
     return rooms

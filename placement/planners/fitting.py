@@ -49,9 +49,9 @@ def place(
 ) -> tuple[NodeId, ...] | None:
     """Return nodes for bundles ``len(held)`` .. ``n`` - 1, or None where they do not fit.
 
-    Fast nodes come first, then those near its inputs, for work without accelerators those without, then those that
-    are left the fullest. ``held`` are the nodes of the bundles before; nothing new goes on those ``closed``. As many
-    preferred topologies hold as are found to.
+    Fast nodes come first, then those near its inputs, for work without accelerators those without, for other work the
+    least sought-after accelerators, then those that are left the fullest. ``held`` are the nodes of the bundles
+    before; nothing new goes on those ``closed``. As many preferred topologies hold as are found to.
     """
     fill = _Fill(rooms, capacity, demand, n, held, closed)
     required = [topology for topology in demand.topologies if topology.required]
@@ -247,7 +247,7 @@ class _Fill:
 
     def _candidates(self, group: Group, rooms: Rooms, own: Mapping[NodeId, Room]) -> list[NodeId]:
         resources, selector = group
-        able: list[tuple[tuple[float, bool, bool, float], int, NodeId]] = []
+        able: list[tuple[tuple[float, bool, bool, float, float], int, NodeId]] = []
         plain = not resources.get(GPU)
         for node, room in rooms.items():
             room = own.get(node, room)
@@ -256,6 +256,7 @@ class _Fill:
                     -speed_on(self.demand, room.node),
                     node not in self.near,
                     plain and room.gpu > 0,
+                    0.0 if plain else room.price,
                     slack(room.free, self.capacity),
                 )
                 able.append((key, len(able), node))

@@ -19,6 +19,7 @@ from placement.model import (
     TenantId,
 )
 from placement.planners.keeping import closed_to
+from placement.planners.scarcity import prices
 from placement.planners.tree import Tree, Vector, add
 
 GPU = "GPU"
@@ -66,9 +67,11 @@ class Room:
     gpu: int
     fractions: list[int] = field(default_factory=list)
     open: bool = True
+    price: float = 0.0
+    """How sought-after its accelerators are (``scarcity``)."""
 
     def copy(self) -> Room:
-        return Room(self.node, dict(self.free), self.gpu, list(self.fractions), self.open)
+        return Room(self.node, dict(self.free), self.gpu, list(self.fractions), self.open, self.price)
 
     def fits(self, resources: Resources) -> bool:
         """Return whether one more bundle fits, GPU fractions on single devices."""
@@ -156,6 +159,7 @@ class State:
     def __init__(self, problem: Problem, tree: Tree) -> None:
         self.problem, self.tree, self.at_s = problem, tree, problem.now_s
         self.rooms: dict[NodeId, Room] = {}
+        price = prices(problem)
         for node in problem.nodes:
             room = Room(node, dict(node.resources.items()), node.resources.get(GPU))
             foreign = problem.foreign.get(node.id, Resources())
@@ -163,6 +167,7 @@ class State:
             if foreign.get(GPU) % MILLI:
                 room.fractions.append(foreign.get(GPU) % MILLI)
             room.open = node.state is NodeState.READY
+            room.price = price.get(node.id, 0.0)
             self.rooms[node.id] = room
         self.use: dict[TenantId, Vector] = {tenant: {} for tenant in tree.tenants}
         self.alive: dict[DemandId, Running] = {}

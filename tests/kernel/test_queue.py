@@ -142,3 +142,11 @@ def test_the_question_changes_with_all_that_a_plan_depends_on() -> None:
 def test_every_reason_of_the_planner_has_a_word_for_users() -> None:
     assert set(REASONS) == set(Reason)
     assert len(set(REASONS.values())) == len(REASONS)
+
+
+def test_what_waits_for_its_inputs_is_expected_by_the_planner() -> None:
+    bench = Bench()
+    bench.turn(submit(want("first"), want("then", 2, cpu=3, needs=("first",))))
+    mix = {bundle.resources.get("CPU"): n for bundle, n in shown(bench).expected}
+    assert mix == {1000: 1.0, 3000: 2.0}
+    assert [demand.id for demand in shown(bench).pending] == [bench.id("first")]

@@ -15,6 +15,9 @@ from placement.weights import ADMITTED, HARM, HETEROGENEITY, INTERFERENCE, LOCAL
 SCALE = 1000
 """Objective units per unit of a term's weighted value: coefficients are integers."""
 
+SCARCITY = 0.5 * HETEROGENEITY.weight
+"""What a bundle's sought-after GPU costs in weighted value: a tie-break among places that the score holds equal."""
+
 EXACT_RANKS = 40
 """Up to so many victims the tie-break is exactly lexicographic (powers of two); beyond, the sum of ranks."""
 
@@ -103,6 +106,8 @@ def surroundings(programme: Programme) -> Linear:
         if has.get(GPU) and not asked.get(GPU):
             part = max((amount / has.get(n) for n, amount in asked.items() if has.get(n)), default=0.0)
             rate -= _rate(HETEROGENEITY.weight * part * has.get(GPU) / MILLI)
+        if asked.get(GPU):
+            rate -= _rate(SCARCITY * programme.batch.rooms[node].price * asked.get(GPU) / MILLI)
         rate -= _rate(INTERFERENCE.weight * _lost(programme, demand.profile, residents.get(node, ())))
         if rate:
             terms.append(rate * var)
