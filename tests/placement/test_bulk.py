@@ -215,3 +215,25 @@ def test_reserved_nodes_get_nothing_new() -> None:
     kept = replace(p, reservations=(Reservation("m", (NodeId("a"),), 2000.0, 3000.0),))
     assert plan(p).grants[0].nodes == ("a",)
     assert plan(kept).grants[0].nodes == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("owner", "starts_s", "runtime_s", "at"),
+    [
+        ("t", 0.0, None, "a"),
+        ("up", 0.0, None, "a"),
+        ("other", 0.0, 10.0, "b"),
+        ("other", 50.0, 40.0, "a"),
+        ("other", 50.0, 60.0, "b"),
+        ("other", 50.0, None, "b"),
+    ],
+)
+def test_reserved_nodes_take_their_own_tenants_and_what_ends_in_time(
+    owner: str, starts_s: float, runtime_s: float | None, at: str
+) -> None:
+    tenants = [tenant("up", {"gpu": 4}), tenant("t", {"gpu": 4}, parent="up"), tenant("other", {})]
+    kept = Reservation("m", (NodeId("a"),), starts_s, 1000.0, (tenant(owner).id,))
+    p = problem([node("a", gpu=1), node("b", gpu=4)], tenants, [want("x", gpu=1, runtime_s=runtime_s)], now_s=0.0)
+    p = replace(p, reservations=(kept,))
+    assert plan(p).grants[0].nodes == (at,)
+    assert violations(p, plan(p)) == ()

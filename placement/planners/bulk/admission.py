@@ -17,11 +17,12 @@ from placement.planners.bulk.blocked import Blocked
 from placement.planners.bulk.claims import Claims
 from placement.planners.bulk.foresight import Held, Part, parts_of
 from placement.planners.bulk.gangs import Gang, Gangs
-from placement.planners.bulk.kinds import Groups, Kind, Kinds
+from placement.planners.bulk.kinds import OPEN, Closed, Groups, Kind, Kinds
 from placement.planners.bulk.placing import Placer
 from placement.planners.bulk.rooms import Amounts, Rooms
 from placement.planners.bulk.turns import Book, Step, Turns
 from placement.planners.bulk.victims import Going, VictimSearch
+from placement.planners.keeping import in_the_way
 from placement.planners.tree import Tree
 
 EFFORT_PER_NODE = 4
@@ -91,14 +92,25 @@ class Admission:
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _first_step(self, demand: Demand, number: int) -> Step:
-        groups = self.kinds.groups(demand, 0, demand.min_bundles)
+        groups = self.kinds.groups(demand, 0, demand.min_bundles, self._closed_to(demand))
         more = self.kinds.amounts(groups)
         return Step(demand, number, (demand.submitted_s, number), demand.priority, groups, more)
+
+    def _closed_to(self, demand: Demand) -> Closed:
+        """Return the reservations whose nodes a demand may not use, by their place in the problem."""
+        if not self.problem.reservations:
+            return OPEN
+        gang, until_s = self.gangs.by_id.get(demand.id), None
+        if gang is not None and demand.runtime_s is not None:
+            end_s = gang.since + demand.runtime_s
+            until_s = end_s if end_s >= self.problem.now_s else None
+        found = {id(r) for r in in_the_way(self.problem, self.tree, demand, self.problem.now_s, until_s)}
+        return frozenset(i for i, r in enumerate(self.problem.reservations) if id(r) in found)
 
     def _grow_next(self, demand: Demand, number: int, n: int) -> None:
         """Let elastic work ask for its next bundle."""
         if n < len(demand.bundles):
-            groups = self.kinds.groups(demand, n, n + 1)
+            groups = self.kinds.groups(demand, n, n + 1, self._closed_to(demand))
             arrival = (demand.submitted_s, number)
             more = self.kinds.amounts(groups)
             step = Step(demand, number, arrival, demand.priority, groups, more, grows=True)

@@ -11,6 +11,8 @@ BOUNDLESS = 10**9
 """How many bundles that ask for nothing fit on a node."""
 
 Speed = tuple[tuple[str, float], ...]
+Closed = frozenset[int]
+OPEN: Closed = frozenset()
 Groups = tuple[tuple["Kind", tuple[int, ...]], ...]
 """The bundles of a gang by kind, with their places in it; the hardest to place first."""
 
@@ -23,6 +25,8 @@ class Kind:
     needs : tuple of (index of a resource, amount)
     shape : int
         Kinds with equal amounts have the same; selectors and speeds do not count.
+    closed : frozenset of int
+        Reservations, by their place in the problem, whose nodes it may not use.
     bound : int
         So many of its bundles fit at most, as far as is known from searches that failed; ``seen`` of the rooms that
         have grown since are counted in.
@@ -30,6 +34,7 @@ class Kind:
 
     __slots__ = (
         "bound",
+        "closed",
         "gpu",
         "gpu_idx",
         "grown",
@@ -43,13 +48,20 @@ class Kind:
         "width",
     )
 
-    def __init__(self, number: int, shape: int, bundle: Bundle, speed: Speed, names: Sequence[str]) -> None:
+    def __init__(
+        self, number: int, shape: int, bundle: Bundle, speed: Speed, closed: Closed, names: Sequence[str]
+    ) -> None:
         self.number, self.shape, self.resources, self.selector = number, shape, bundle.resources, bundle.selector
         self.needs = tuple((names.index(name), amount) for name, amount in bundle.resources.entries)
-        self.speed, self.width = speed, len(names)
+        self.speed, self.closed, self.width = speed, closed, len(names)
         self.gpu = bundle.resources.get("GPU")
         self.gpu_idx = names.index("GPU") if self.gpu else -1
         self.bound, self.seen, self.grown = BOUNDLESS * 1000, 0, 0
+
+    @property
+    def anywhere(self) -> bool:
+        """Return whether every node will do."""
+        return not self.selector.requirements and not self.closed
 
     def speed_on(self, node: Node) -> float:
         if not self.speed:
@@ -78,35 +90,35 @@ class Kinds:
         self.all: list[Kind] = []
         self._shapes: dict[object, int] = {}
         self._kinds: dict[object, Kind] = {}
-        self._by_id: dict[tuple[int, Speed], Kind] = {}
+        self._by_id: dict[tuple[int, Speed, Closed], Kind] = {}
         self._groups: dict[object, Groups] = {}
         self._vectors: dict[tuple[object, int], Vector] = {}
 
-    def of(self, bundle: Bundle, speed: Speed = ()) -> Kind:
-        kind = self._by_id.get((id(bundle), speed))
+    def of(self, bundle: Bundle, speed: Speed = (), closed: Closed = OPEN) -> Kind:
+        kind = self._by_id.get((id(bundle), speed, closed))
         if kind is None:
-            key = bundle.resources.entries, bundle.selector, speed
+            key = bundle.resources.entries, bundle.selector, speed, closed
             kind = self._kinds.get(key)
             if kind is None:
                 shape = self._shapes.setdefault(bundle.resources.entries, len(self._shapes))
-                kind = self._kinds[key] = Kind(len(self.all), shape, bundle, speed, self.names)
+                kind = self._kinds[key] = Kind(len(self.all), shape, bundle, speed, closed, self.names)
                 self.all.append(kind)
-            self._by_id[id(bundle), speed] = kind
+            self._by_id[id(bundle), speed, closed] = kind
         return kind
 
-    def groups(self, demand: Demand, first: int, last: int) -> Groups:
+    def groups(self, demand: Demand, first: int, last: int, closed: Closed = OPEN) -> Groups:
         """Return bundles ``first`` to ``last`` - 1 by kind, those with a selector and the largest first."""
         bundles, speed = demand.bundles, demand.speed
         head = bundles[first]
         if bundles.count(head) == len(bundles):
-            key = (id(head), speed, first, last)
+            key = (id(head), speed, first, last, closed)
             known = self._groups.get(key)
             if known is None:
-                known = self._groups[key] = ((self.of(head, speed), tuple(range(first, last))),)
+                known = self._groups[key] = ((self.of(head, speed, closed), tuple(range(first, last))),)
             return known
         places: dict[Kind, list[int]] = {}
         for i in range(first, last):
-            places.setdefault(self.of(bundles[i], speed), []).append(i)
+            places.setdefault(self.of(bundles[i], speed, closed), []).append(i)
         order = sorted(places, key=self._size, reverse=True)
         return tuple((kind, tuple(places[kind])) for kind in order)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from placement.model import Demand, Topology
+from placement.model import Demand, NodeId, Topology
 from placement.planners.bulk.kinds import BOUNDLESS, Groups, Kind
 from placement.planners.bulk.rooms import Picked, Rooms
 from placement.planners.fitting import place
@@ -17,6 +17,7 @@ MOST_SEARCHES = 32
 
 NO_BOUND = BOUNDLESS * 1000
 NONE: frozenset[int] = frozenset()
+NO_NODES: frozenset[NodeId] = frozenset()
 At = list[int]
 """The node of each bundle, in order."""
 
@@ -56,7 +57,9 @@ class Placer:
             self.searches -= 1
             rooms, nodes = self.rooms.as_rooms(), self.rooms.nodes
             n = len(held) + sum(len(places) for _, places in groups)
-            found = place(rooms, self.rooms.kinds.capacity, demand, n, [nodes[node].id for node in held])
+            kept, closed = self.rooms.kept, groups[0][0].closed
+            shut = {nodes[node].id for node, found in kept.items() if closed & found} if closed else NO_NODES
+            found = place(rooms, self.rooms.kinds.capacity, demand, n, [nodes[node].id for node in held], shut)
             return None if found is None else [self.rooms.index[node] for node in found]
         required = [t for t in demand.topologies if t.required]
         if not required:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 
 from placement.model import ACCELERATOR_KEY, MILLI, NODE_KEY, RAY_NODE_KEY, Node, NodeId, NodeState, Problem, Resources
-from placement.planners.bulk.kinds import BOUNDLESS, Kind, Kinds
+from placement.planners.bulk.kinds import BOUNDLESS, OPEN, Kind, Kinds
 from placement.planners.state import Room
 from placement.planners.tree import Vector
 
@@ -83,8 +83,9 @@ class Rooms:
         self.idle_gpu = 0
         self.grown: list[int] = []
         """Nodes that have become roomier, in the order in which they did."""
-        closed = {node for r in problem.reservations if r.ends_s > problem.now_s for node in r.nodes}
-        self.open = [node.state is NodeState.READY and node.id not in closed for node in problem.nodes]
+        self.open = [node.state is NodeState.READY for node in problem.nodes]
+        self.kept: dict[int, frozenset[int]] = self._kept(problem)
+        """Reservations that are not over, by their place in the problem, of each node that has some."""
         self._classes()
         self._foreign(problem)
         self._domains: dict[str, tuple[list[int], list[list[int]]]] = {}
@@ -95,6 +96,19 @@ class Rooms:
         self._speeds: dict[object, list[tuple[float, list[int]]]] = {}
         self._directs: dict[object, list[int] | None] = {}
         self._accepted: dict[int, list[bool]] = {}
+
+    def _kept(self, problem: Problem) -> dict[int, frozenset[int]]:
+        kept: dict[int, set[int]] = {}
+        for i, reservation in enumerate(problem.reservations):
+            if reservation.ends_s > problem.now_s:
+                for node in reservation.nodes:
+                    if node in self.index:
+                        kept.setdefault(self.index[node], set()).add(i)
+        return {node: frozenset(found) for node, found in kept.items()}
+
+    def _takes(self, kind: Kind, node: int) -> bool:
+        """Return whether a kind's selector and the reservations allow a node."""
+        return kind.selector.accepts(self.nodes[node]) and not (kind.closed and kind.closed & self.kept.get(node, OPEN))
 
     def _classes(self) -> None:
         values: dict[str, set[str | None]] = {}
@@ -107,7 +121,8 @@ class Rooms:
         self.class_members: list[int] = []
         wanted = frozenset(self.parting)
         for i, node in enumerate(self.nodes):
-            sign = tuple(pair for pair in node.labels if pair[0] in wanted)
+            labels = tuple(pair for pair in node.labels if pair[0] in wanted)
+            sign: object = (labels, self.kept[i]) if i in self.kept else labels
             number = classes.get(sign)
             if number is None:
                 number = classes[sign] = len(classes)
@@ -259,36 +274,38 @@ class Rooms:
 
     def accepted(self, kind: Kind) -> list[bool] | None:
         """Return which nodes a kind's selector accepts; None: all."""
-        if not kind.selector.requirements:
+        if kind.anywhere:
             return None
         known = self._accepted.get(kind.number)
         if known is None:
             if self.direct(kind) is None:
-                classes = [kind.selector.accepts(self.nodes[member]) for member in self.class_members]
+                classes = [self._takes(kind, member) for member in self.class_members]
                 known = [classes[number] for number in self.class_of]
             else:
-                known = [kind.selector.accepts(node) for node in self.nodes]
+                known = [self._takes(kind, node) for node in range(len(self.nodes))]
             self._accepted[kind.number] = known
         return known
 
     def direct(self, kind: Kind) -> list[int] | None:
         """Return the nodes of a kind whose selector looks at more than the classes do; None for all others."""
-        if kind.selector not in self._directs:
+        key = kind.selector, kind.closed
+        if key not in self._directs:
             answer = None
             if any(r.key not in self.parting for r in kind.selector.requirements):
-                answer = [i for i, node in enumerate(self.nodes) if self.open[i] and kind.selector.accepts(node)]
-            self._directs[kind.selector] = answer
-        return self._directs[kind.selector]
+                answer = [node for node in range(len(self.nodes)) if self.open[node] and self._takes(kind, node)]
+            self._directs[key] = answer
+        return self._directs[key]
 
     def _groups(self, kind: Kind) -> list[tuple[float, list[int]]]:
         """Return the classes that a kind may use, the fastest first."""
-        known = self._speeds.get((kind.selector, kind.speed))
+        key = kind.selector, kind.speed, kind.closed
+        known = self._speeds.get(key)
         if known is None:
             groups: dict[float, list[int]] = {}
             for number, member in enumerate(self.class_members):
-                if kind.selector.accepts(self.nodes[member]):
+                if self._takes(kind, member):
                     groups.setdefault(kind.speed_on(self.nodes[member]), []).append(number)
-            known = self._speeds[kind.selector, kind.speed] = sorted(groups.items(), reverse=True)
+            known = self._speeds[key] = sorted(groups.items(), reverse=True)
         return known
 
     def buckets(self, kind: Kind) -> Iterator[Bucket]:
