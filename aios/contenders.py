@@ -33,6 +33,8 @@ OURS = {
 }
 _IN_ROUNDS = ("las", "max-min", "finish-time", "gavel", "themis")
 """Beginnings of the names of others' policies in which equals take turns."""
+_MOVES = "gavel"
+"""Beginning of the names of those who give out all places anew in each round, so that work moves between types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def _climb(planners: Sequence[Planner]) -> PlannerFunction:
 
 def _with_slice(policy: Policy, planner: Planner, slice_s: float | None) -> Policy:
     own_s = getattr(planner, "time_slice_s", SLICE_S if planner.name.startswith(_IN_ROUNDS) else None)
-    return replace(policy, time_slice_s=(slice_s or own_s) if own_s else None, ageing_s=None)
+    objective = Objective.GOODPUT if planner.name.startswith(_MOVES) else policy.objective
+    return replace(policy, objective=objective, time_slice_s=(slice_s or own_s) if own_s else None, ageing_s=None)
 
 
 class Timed:
