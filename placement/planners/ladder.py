@@ -9,6 +9,7 @@ from placement.ageing import aged
 from placement.check import violations
 from placement.inuse import used_shares
 from placement.model import Objective, Plan, Problem, Share, TenantId
+from placement.planners.arrays.usable import gentler
 from placement.planners.base import Budget, Planner
 from placement.planners.bulk import is_large
 from placement.planners.cpsat import CpSat
@@ -83,6 +84,7 @@ def plan(
         raise RuntimeError(f"no planner answered ({'; '.join(fallbacks)}): report this problem")
     if best_is_sound:
         best = _moved(problem, best, budget, entitled, fallbacks)
+        best = _gentler(problem, best, entitled, fallbacks)
     return _with_stats(problem, entitled, *best, tuple(fallbacks), clock() - began)
 
 
@@ -99,7 +101,7 @@ def rungs_for(problem: Problem) -> tuple[Sequence[Planner], bool]:
     """Return the planners for a problem, the best first, and whether the first sound answer is the answer.
 
     It is where greedy's cannot be better: goodput is no part of its score, and of a large problem's value the planner
-    of pools has a greedy answer of its own to compare with.
+    of pools compares with a greedy answer of its own, but where that could be better by a thousandth at most.
     """
     if problem.policy.objective is Objective.GOODPUT:
         return ROUNDS, True
@@ -125,6 +127,34 @@ def _moved(
     if broken:
         fallbacks.append(f"moves: {broken[0]}")
     return best if broken or proposed is best[1] else (score(problem, proposed, entitled), proposed)
+
+
+def _gentler(
+    problem: Problem, best: tuple[Score, Plan], entitled: Mapping[TenantId, float], fallbacks: list[str]
+) -> tuple[Score, Plan]:
+    """Return the plan with single bundles where they leave the most for what is expected, if nothing else suffers."""
+    value, chosen = best
+    if not problem.expected or problem.policy.objective is Objective.GOODPUT:
+        return best
+    try:
+        proposed = gentler(problem, chosen)
+        if proposed == chosen or violations(problem, proposed):
+            return best
+        other = score(problem, proposed, entitled)
+    except Exception as error:  # the plan stands as it is
+        fallbacks.append(f"fragmentation: {type(error).__name__}: {error}")
+        return best
+    if other.fragmentation < value.fragmentation or replace(other, nodes=0, fragmentation=0.0) < replace(
+        value, nodes=0, fragmentation=0.0
+    ):
+        return best
+    stats = chosen.stats
+    if stats.planner != Pools.name:
+        bound = max(stats.bound, other.total)
+        gap = (bound - other.total) / abs(bound) if bound else 0.0
+        status = stats.status if stats.planner == Greedy.name else "optimal" if gap <= 1e-6 else "feasible"
+        stats = replace(stats, status=status, objective=other.total, bound=bound, gap=gap)
+    return other, replace(proposed, stats=stats)
 
 
 def _with_stats(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from placement.check import violations
-from placement.model import DemandId, Grant, NodeId, Plan, Problem
+from placement.model import Bundle, DemandId, Grant, NodeId, Plan, Problem, Resources
 from placement.planners import ladder
 from placement.planners.base import Budget
 from placement.planners.greedy import Greedy
@@ -103,3 +103,17 @@ def test_a_grant_is_bundle_by_bundle() -> None:
         [replace(want("x", 2, cpu=1), bundles=(want("i", gpu=1).bundles[0], want("j", cpu=1).bundles[0]))],
     )
     assert ladder.plan(p).grants == (Grant(DemandId("x"), (NodeId("a"), NodeId("b"))),)
+
+
+def test_what_is_expected_keeps_a_place_that_suits_it() -> None:
+    """A CPU job may go to the node with CPUs to spare, or to one whose GPUs it would strand."""
+    nodes = [node("b", cpu=8, gpu=8), node("a", cpu=64, gpu=8)]
+    wide = Bundle(Resources.parse({"CPU": 1, "GPU": 1}))
+    asked = replace(
+        problem(nodes, [tenant("t", {"gpu": 16})], [want("c", cpu=4, gpu=1)]),
+        expected=((wide, 1.0),),
+    )
+    answer = ladder.plan(asked)
+    assert [grant.nodes for grant in answer.grants] == [("a",)]
+    assert answer.stats.objective <= answer.stats.bound
+    assert answer.stats.status == "optimal"

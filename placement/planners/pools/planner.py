@@ -37,6 +37,9 @@ MOST_MORE = 500
 MOST_IN_DOUBT = 1000
 """Columns that the whole-number programme decides; the others keep the relaxation's answer."""
 
+MOST_GREEDY = 10_000_000
+"""Nodes times gangs up to which greedy is asked too wherever the gap is not closed; beyond, where it is not small."""
+
 
 @dataclass(slots=True)
 class Question:
@@ -56,7 +59,7 @@ class Pools:
     name = "pools"
 
     def __init__(self, base: float = PRIORITY_BASE) -> None:
-        self._memory, self._base = Memory(), base
+        self._memory, self._base, self._greedy = Memory(), base, ByValue(base)
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
         asked = question(problem, self._memory, self._base)
@@ -79,10 +82,21 @@ class Pools:
             if answer.x is not None:
                 other = valued(asked, decoded(asked, programme, relaxed, answer.x))
                 best = max(best, other, key=lambda found: found.worth)
-        bound = max(bound, best.worth)
-        gap = (bound - best.worth) / bound if bound > 0 else 0.0
+        plan, worth, terms = best.plan, best.worth, best.terms
+        if bound > worth and self._greedy_could_win(problem, bound, worth):
+            greedy = self._greedy(problem, budget)
+            if greedy.stats.objective > worth:
+                plan, worth, terms = greedy, greedy.stats.objective, greedy.stats.terms
+        bound = max(bound, worth)
+        gap = (bound - worth) / bound if bound > 0 else 0.0
         status = "optimal" if gap <= 1e-6 else "feasible"
-        return replace(best.plan, stats=SolveStats(self.name, status, best.worth, bound, gap, 0.0, best.terms))
+        return replace(plan, stats=SolveStats(self.name, status, worth, bound, gap, 0.0, terms))
+
+    @staticmethod
+    def _greedy_could_win(problem: Problem, bound: float, worth: float) -> bool:
+        """Return whether greedy is worth asking: it can win by the gap at most, and costs by the size."""
+        small = len(problem.nodes) * len(problem.pending) <= MOST_GREEDY
+        return small or bound - worth > GOOD_ENOUGH * bound
 
 
 class ByValue:
