@@ -279,7 +279,7 @@ class Admission:
         lost: dict[TenantId, bool] = {}
         for going in goings:
             for gang, had in going.order:
-                if self._fits_back(gang, had) and self._may_stay(step, gang, had):
+                if self._fits_back(gang, had) and self._may_stay(step, gang, had, going.reclaims):
                     continue
                 self.out.displaced.append((gang, going.causes[gang.index], step.demand.id))
                 self.claims.note_gone(gang.running.demand, gang.since, _between(gang, gang.keep, had))
@@ -307,11 +307,12 @@ class Admission:
                         return False
         return True
 
-    def _may_stay(self, step: Step, gang: Gang, had: int) -> bool:
-        """Put a victim back if no limit of the newcomer's objects."""
-        keep = gang.keep
+    def _may_stay(self, step: Step, gang: Gang, had: int, reclaims: bool) -> bool:
+        """Put a victim back if no limit of the newcomer's objects, nor the guarantee by which it reclaims."""
+        keep, tenant = gang.keep, step.demand.tenant
+        if reclaims and gang.tenant == tenant:
+            return False
         self.gangs.restore(gang, had)
-        tenant = step.demand.tenant
         if self.book.limited(tenant) and self.tree.refusal(tenant, self.book.use, step.more) is not None:
             self.gangs.release(gang, keep)
             return False

@@ -17,15 +17,13 @@ from placement.model import Borrow, Cause, Demand, Reclaim, TenantId, Within
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Kind
 from placement.planners.bulk.placing import NO_BOUND, Placer
+from placement.planners.bulk.rights import ANY, Rights
 from placement.planners.bulk.rooms import how_many
 from placement.planners.bulk.turns import Step
 from placement.planners.tree import Vector
 
 Cost = tuple[int, float, float, int, float]
 """The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
-
-ANY = float("inf")
-"""The priority that all work is below."""
 
 MANY = 100
 CHOICE = 8
@@ -40,75 +38,8 @@ class Going:
 
     order: list[tuple[Gang, int]] = field(default_factory=list)
     causes: dict[int, Cause] = field(default_factory=dict)
-
-
-class Rights:
-    """Whom one newcomer may displace, as things stand."""
-
-    def __init__(self, gangs: Gangs, step: Step) -> None:
-        self.book, self.tree, self.step = gangs.book, gangs.book.tree, step
-        demand = step.demand
-        self.policy = self.tree.policy(demand.tenant)
-        self._within: dict[TenantId, bool] = {}
-        self.below: dict[TenantId, float] = {}
-        """By other tenant some of whose work may be displaced: the priority that this work is below."""
-        if self._reaches():
-            for tenant in self.tree.tenants:
-                below = self._below(tenant) if tenant != demand.tenant else None
-                if below is not None:
-                    self.below[tenant] = below
-        rule = self.policy.within
-        self.newer = rule is Within.LOWER_OR_NEWER
-        self.own: float = step.priority if rule is not Within.NEVER else -ANY
-        self.limits = {**self.below, demand.tenant: self.own}
-
-    def _reaches(self) -> bool:
-        """Return whether it may displace anybody of another tenant, as a first look."""
-        if self.policy.borrow is not Borrow.NEVER:
-            return True
-        if self.policy.reclaim is Reclaim.NEVER:
-            return False
-        return any(self._guaranteed(top) for top in self.tree.paths[self.step.demand.tenant])
-
-    def _guaranteed(self, top: TenantId) -> bool:
-        known = self._within.get(top)
-        if known is None:
-            known = self._within[top] = self.book.guaranteed(top, self.step.more)
-        return known
-
-    def _below(self, tenant: TenantId) -> float | None:
-        mine, side = self.tree.apart(self.step.demand.tenant, tenant)
-        if not mine or not side:
-            return None
-        for each in side:
-            if not self.book.above(each):
-                return None
-        policy, lower = self.policy, float(self.step.priority)
-        if self._guaranteed(mine[-1]):
-            return None if policy.reclaim is Reclaim.NEVER else ANY if policy.reclaim is Reclaim.ANY else lower
-        return None if policy.borrow is Borrow.NEVER else ANY if policy.borrow is Borrow.FAIR else lower
-
-    def may(self, gang: Gang) -> bool:
-        """Return whether the newcomer may displace a gang, quotas of the moment apart."""
-        if gang.priority < self.limits.get(gang.tenant, -ANY):
-            return True
-        step = self.step
-        equal = self.newer and gang.priority == step.priority and gang.tenant == step.demand.tenant
-        return equal and gang.since > step.demand.submitted_s
-
-    def above(self, gang: Gang, keep: int) -> bool:
-        """Return whether the gang's tenants are above their quota of something that it would give up now."""
-        if gang.tenant == self.step.demand.tenant:
-            return True
-        _, side = self.tree.apart(self.step.demand.tenant, gang.tenant)
-        released = gang.released(keep)
-        return all(self.tree.above(t, self.book.use[t], released) for t in side)
-
-    @property
-    def sign(self) -> object:
-        """Return what makes the rights of two newcomers equal."""
-        demand = self.step.demand
-        return demand.tenant, self.own, demand.submitted_s if self.newer else None, tuple(self.below.items())
+    reclaims: bool = False
+    """Whether the newcomer has to stay within its guarantee for it."""
 
 
 Spot = tuple[int, int, int]
@@ -166,7 +97,57 @@ class VictimSearch:
         """
         if nodes is None and self.hopeless(step, kind, n):
             return None
-        rights, going = self._rights_of(step), Going()
+        going = self._by_rights(step, kind, n, nodes) or self._by_yielding(step, kind, n, nodes)
+        if going is None and nodes is None:
+            self._failed[self._sign(step, kind)] = n, kind.grown
+        return going
+
+    def _by_rights(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None) -> Going | None:
+        """Let those go whom the newcomer may displace as things stand."""
+        return self._search(self._rights_of(step), step, kind, n, nodes, Going())
+
+    def _by_yielding(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None) -> Going | None:
+        """Let so much of the newcomer's own side go first that it is within its guarantee and may reclaim the rest."""
+        rights, path = self._rights_of(step), self.book.tree.paths[step.demand.tenant]
+        governed = [name for name in step.more if name in self.book.tree.governed]
+        if rights.own == -ANY or rights.policy.reclaim is Reclaim.NEVER or not governed or self.effort <= 0:
+            return None
+        going = Going(reclaims=True)
+        for top in path:
+            if self._guaranteed(top, step):
+                continue
+            if not self._may_come_within(rights, top, step):
+                break
+            for gang in self.gangs.of[step.demand.tenant]:
+                if (
+                    gang.keep
+                    and rights.may(gang)
+                    and any(kind.resources.get(name) for kind in gang.kinds[:1] for name in governed)
+                ):
+                    self.effort -= 1
+                    self._go(rights, gang, 0, going)
+                    if self._guaranteed(top, step):
+                        break
+        if going.order and all(self._guaranteed(top, step) for top in path):
+            return self._search(Rights(self.gangs, step), step, kind, n, nodes, going)
+        self.undo(going)
+        return None
+
+    def _guaranteed(self, tenant: TenantId, step: Step) -> bool:
+        return self.book.guaranteed(tenant, step.more)
+
+    def _may_come_within(self, rights: Rights, tenant: TenantId, step: Step) -> bool:
+        """Return whether the newcomer's own side has enough GPUs to give up, as a first look."""
+        tree, own = self.book.tree, rights.step.demand.tenant
+        over = self.book.use[tenant].get("GPU", 0) + step.more.get("GPU", 0) - tree.quota[tenant].get("GPU", 0)
+        sizes = self.gangs.sizes[own].items()
+        return "GPU" not in tree.governed or over <= sum(
+            n for priority, n in sizes if priority < rights.own + rights.newer
+        )
+
+    def _search(
+        self, rights: Rights, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None, going: Going
+    ) -> Going | None:
         fair = rights.policy.borrow is Borrow.FAIR
         before = {t: self.book.share(t) for t in self.book.tree.tenants} if fair else {}
         if (
@@ -178,8 +159,6 @@ class VictimSearch:
             if self._judge(rights, step, going, before):
                 return going
         self.undo(going)
-        if nodes is None:
-            self._failed[self._sign(step, kind)] = n, kind.grown
         return None
 
     def _rights_of(self, step: Step) -> Rights:
@@ -404,20 +383,25 @@ class VictimSearch:
             if len(going.order) > 1:
                 keep = gang.keep
                 self.gangs.restore(gang, before)
-                if self._works(step, kind, n, nodes):
+                if self._works(step, kind, n, nodes, going):
                     going.order.remove(entry)
                     continue
                 self.gangs.release(gang, keep)
             while gang.keep + 1 < before and gang.running.demand.min_bundles <= gang.keep + 1 < len(gang.at):
                 keep = gang.keep
                 self.gangs.restore(gang, max(keep + 1, gang.running.demand.min_bundles))
-                if not self._works(step, kind, n, nodes):
+                if not self._works(step, kind, n, nodes, going):
                     self.gangs.release(gang, keep)
                     break
 
-    def _works(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None) -> bool:
+    def _works(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None, going: Going) -> bool:
         self.effort -= 1
-        return self._count(kind, n, nodes) >= n and self.book.allowed(step.demand.tenant, step.more)
+        tenant = step.demand.tenant
+        if self._count(kind, n, nodes) < n or not self.book.allowed(tenant, step.more):
+            return False
+        if not going.reclaims or all(gang.tenant == tenant for gang, _ in going.order):
+            return True
+        return all(self._guaranteed(top, step) for top in self.book.tree.paths[tenant])
 
     def _judge(self, rights: Rights, step: Step, going: Going, before: dict[TenantId, float]) -> bool:
         """Name each victim's cause; False where the whole set breaks a rule."""
