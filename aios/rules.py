@@ -26,6 +26,7 @@ def policy_of(spec: PolicySpec) -> Policy:
         objective=Objective(spec.objective),
         ageing_s=spec.ageing,
         time_slice_s=spec.time_slice,
+        usage_half_life_s=spec.usage_half_life,
         interference=spec.interference,
     )
 
@@ -41,6 +42,7 @@ def policy_text(policy: Policy) -> dict[str, object]:
         "objective": policy.objective.value,
         "ageing": policy.ageing_s,
         "time_slice": policy.time_slice_s,
+        "usage_half_life": policy.usage_half_life_s,
         "interference": [list(one) for one in policy.interference],
     }
 

@@ -266,6 +266,7 @@ class PolicySpec(Strict):
     objective: Literal["strict", "weighted", "goodput"] = "strict"
     ageing: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
     time_slice: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
+    usage_half_life: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] = 7 * 86_400.0
     interference: tuple[tuple[str, str, Annotated[float, Field(gt=0, le=1)]], ...] = ()
 
     @model_validator(mode="after")

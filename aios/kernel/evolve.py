@@ -36,9 +36,10 @@ from aios.kernel.events import (
     Waits,
     WorkloadId,
 )
-from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload, waited_s
+from aios.kernel.state import DEPENDENCY_PENDING, Attempt, Past, State, Status, Workload, waited_s
+from aios.kernel.used import with_attempt
 from aios.kernel.worked import received, saved_s
-from placement.model import Node, NodeId
+from placement.model import Node, NodeId, Policy, TenantId
 
 PREEMPTED_BY = {
     "priority": "PreemptedByPriority",
@@ -155,6 +156,7 @@ def _apply(event: Event, state: State) -> State:
         case CheckpointSaved():
             return _with(state, event.workload, lambda w: _checkpoint_saved(event, w))
         case AttemptEnded():
+            state = replace(state, usage=_used(event, state))
             return _with(state, event.workload, lambda w: _attempt_ended(event, w, state.nodes))
         case Requeued():
             if not _goes_on_elsewhere(state, event.workload):
@@ -330,6 +332,17 @@ def _attempt_ready(event: AttemptReady, workload: Workload) -> Workload:
 
 def _checkpoint_saved(event: CheckpointSaved, workload: Workload) -> Workload:
     return replace(workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s)
+
+
+def _used(event: AttemptEnded, state: State) -> Map[TenantId, Past]:
+    """Return the tenants' past use with an attempt that ends."""
+    workload = state.workloads.get(event.workload)
+    if workload is None or workload.current is None or workload.current.number != event.attempt:
+        return state.usage
+    tenant = TenantId(workload.work.tenant)
+    half_life_s = (Policy() if state.policy is None else state.policy).usage_half_life_s
+    past = with_attempt(state.usage.get(tenant), workload, workload.current, event.at_s, half_life_s)
+    return state.usage.set(tenant, past)
 
 
 def _attempt_ended(event: AttemptEnded, workload: Workload, nodes: Mapping[NodeId, Node]) -> Workload:

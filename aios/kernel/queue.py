@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
 from aios.kernel.state import Attempt, State, Status, Workload
+from aios.kernel.used import with_usage
 from placement.model import (
     ROOT,
     Bundle,
@@ -37,6 +38,9 @@ RESIZE_AFTER_S = 300.0
 
 LEAST_LEFT_S = 1.0
 """What is thought to be left of work that has outrun its estimate."""
+
+BY_USAGE = ("drf-usage",)
+"""The fairness policies that look at past use."""
 
 Question = tuple[object, ...]
 """What a plan depends on, apart from the time within a round: two equal questions have the same answer."""
@@ -112,7 +116,7 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
     foreign = added([foreign_use(observed), surplus])
     return Problem(
         nodes=nodes_up,
-        tenants=_tenants(state, [r.demand for r in running] + pending),
+        tenants=_with_usage(state, _tenants(state, [r.demand for r in running] + pending), now_s, policy),
         running=tuple(running),
         pending=tuple(pending),
         now_s=now_s,
@@ -152,7 +156,7 @@ def policy_in_force(state: State, otherwise: Policy | None = None) -> Policy:
 def question(problem: Problem) -> Question:
     return (
         problem.nodes,
-        problem.tenants,
+        tuple(replace(tenant, usage=()) if tenant.usage else tenant for tenant in problem.tenants),
         tuple((r.demand.id, r.nodes, r.demand.preemptible, len(r.demand.bundles)) for r in problem.running),
         tuple(demand.id for demand in problem.pending),
         tuple(sorted(problem.foreign.items())),
@@ -314,6 +318,16 @@ def _as_placed(demand: Demand, nodes: tuple[NodeId, ...], *, preemptible: bool) 
     if len(nodes) == demand.min_bundles == len(demand.bundles) and preemptible == demand.preemptible:
         return demand
     return replace(demand, bundles=demand.bundles[: len(nodes)], min_bundles=len(nodes), preemptible=preemptible)
+
+
+def _with_usage(state: State, tenants: tuple[Tenant, ...], now_s: float, policy: Policy | None) -> tuple[Tenant, ...]:
+    """Return the tenants with their past use, where the policy in force looks at it."""
+    rules = policy_in_force(state, policy)
+    if rules.fairness not in BY_USAGE:
+        return tenants
+    running = ((workload, workload.current) for workload in live(state))
+    open_ = [(workload, attempt) for workload, attempt in running if attempt is not None]
+    return with_usage(tenants, state.usage, open_, now_s, rules.usage_half_life_s)
 
 
 def _tenants(state: State, demands: Iterable[Demand]) -> tuple[Tenant, ...]:

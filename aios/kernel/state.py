@@ -123,6 +123,10 @@ class Workload:
         return self.attempts[-1] if self.attempts and self.attempts[-1].ended_s is None else None
 
 
+Past = tuple[float, tuple[tuple[str, float], ...]]
+"""Resource-seconds used, decayed up to a moment: the moment, and the amounts by resource in Ray's units."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The fold. ``version`` counts events; ``epoch`` is the current writer's."""
@@ -143,6 +147,7 @@ class State:
     plan: PlanAdopted | None = None
     policy: Policy | None = None  # None: nobody has applied one
     reservations: Map[str, Reservation] = field(default_factory=Map)
+    usage: Map[TenantId, Past] = field(default_factory=Map)  # of attempts that have ended
     waits: Map[WorkloadId, Waits] = field(default_factory=Map)
 
 

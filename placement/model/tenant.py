@@ -54,7 +54,7 @@ class Tenant:
         None, and each resource that is not named: no limit (of lending: all of the idle quota). A named
         resource may be 0, which is why these are not ``Resources``.
     usage : tuple of (resource name, resource-seconds)
-        Decayed past use.
+        Decayed past use, in Ray's units (CPUs, GPUs, bytes) times seconds.
     preemption : PreemptionPolicy or None
         None: the cluster's default.
     """
@@ -98,6 +98,8 @@ class Policy:
         Seconds of waiting that lift a workload by one priority; None: waiting lifts nobody.
     time_slice_s : float or None
         After so many seconds running work may have to take turns with its equals; None: it runs until it ends.
+    usage_half_life_s : float
+        In so many seconds past use counts half, where fairness looks at it.
     interference : tuple of (profile, profile, factor)
         Throughput, 0..1, of work of the first profile that shares a node with the second.
     """
@@ -109,10 +111,15 @@ class Policy:
     objective: Objective = Objective.STRICT
     ageing_s: float | None = None
     time_slice_s: float | None = None
+    usage_half_life_s: float = 7 * 86_400.0
     interference: tuple[tuple[str, str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        for name, seconds in (("ageing_s", self.ageing_s), ("time_slice_s", self.time_slice_s)):
+        for name, seconds in (
+            ("ageing_s", self.ageing_s),
+            ("time_slice_s", self.time_slice_s),
+            ("usage_half_life_s", self.usage_half_life_s),
+        ):
             if seconds is not None and not 0 < seconds < float("inf"):
                 raise ValueError(f"{name} is {seconds}; write a positive number of seconds, or None for never")
         if any(not 0 <= factor <= 1 for _, _, factor in self.interference):

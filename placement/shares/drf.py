@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from placement.model import ROOT, Problem, TenantId
+from placement.model import MILLI, ROOT, Problem, TenantId
+from placement.model.resources import BYTE_RESOURCES
 from placement.shares.maxmin import FairLp
 from placement.shares.tree import TenantTree
 
@@ -65,7 +66,8 @@ def _past_share(tree: TenantTree, tenant: TenantId) -> float:
     for member in tree.below(tenant):
         for name, amount in tree.by_id[member].usage:
             past[name] = past.get(name, 0.0) + amount
-    return max((amount / tree.capacity[name] for name, amount in past.items() if name in tree.capacity), default=0.0)
+    have = {name: amount / (1 if name in BYTE_RESOURCES else MILLI) for name, amount in tree.capacity.items()}
+    return max((amount / have[name] for name, amount in past.items() if name in have), default=0.0)
 
 
 def decayed(usage: Mapping[str, float], seconds: float, half_life_s: float) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from aios.kernel.adopt import REASONS
 from aios.kernel.events import Outcome
-from aios.kernel.ports import StopWork
+from aios.kernel.ports import ApplyPolicy, StopWork
 from aios.kernel.queue import RESIZE_AFTER_S, problem, question
-from placement.model import NodeState, Problem, Reason, Resources
+from placement.model import NodeState, Policy, Problem, Reason, Resources
 from tests.support.bench import Bench
 from tests.support.building import node, submit, want
 
@@ -150,3 +152,23 @@ def test_what_waits_for_its_inputs_is_expected_by_the_planner() -> None:
     mix = {bundle.resources.get("CPU"): n for bundle, n in shown(bench).expected}
     assert mix == {1000: 1.0, 3000: 2.0}
     assert [demand.id for demand in shown(bench).pending] == [bench.id("first")]
+
+
+def test_past_use_is_shown_where_fairness_looks_at_it_and_halves_with_each_half_life() -> None:
+    bench = Bench(tenants=("team", "other"))
+    bench.policy = Policy(fairness="drf-usage", usage_half_life_s=1000.0)
+    bench.turn(submit(want("a", 2, cpu=2)))
+    bench.runs("a", "n1", "n2")
+    bench.sees_end("a", Outcome.SUCCEEDED)
+    bench.turn(ApplyPolicy(bench.policy), after_s=100.0)
+
+    def used() -> float:
+        shown_tenants = problem(bench.state, bench.now_s, bench.observed(), bench.policy).tenants
+        return {tenant.id: dict(tenant.usage).get("CPU", 0.0) for tenant in shown_tenants}["team"]
+
+    first = used()
+    assert 380.0 < first < 420.0, "four CPUs for a hundred seconds"
+    before = question(problem(bench.state, bench.now_s, bench.observed(), bench.policy))
+    bench.turn(after_s=1000.0)
+    assert used() == pytest.approx(first / 2)
+    assert question(problem(bench.state, bench.now_s, bench.observed(), bench.policy)) == before
