@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from placement.model import Problem
-from placement.planners.goodput.constants import LEAST_LEFT_S, OVERRUN, RESTART_S, SHORTNESS, UNFAIRNESS
+from placement.planners.goodput.constants import LEAST_LEFT_S, OVERRUN, RESTART_S, SHORTNESS, UNFAIRNESS, WIDTH
 from placement.planners.goodput.options import Job, Row, dominant
 
 
@@ -33,16 +33,19 @@ class Worth:
 def worths(problem: Problem, jobs: Sequence[Job], capacity: Mapping[Row, int], round_s: float) -> list[Worth]:
     """Return each job's worth.
 
-    ``weight = (1 / left on the mix of pools) ** SHORTNESS * max(1, rho) ** UNFAIRNESS``, times the tenant's weight.
-    rho is the projected finish-time fairness (Themis, NSDI'20): the time from submission to the end if the job ran
-    from now on the mix of pools, over the time that it would take with its part of the cluster.
+    ``weight = (1 / left on the mix of pools) ** SHORTNESS * max(1, rho) ** UNFAIRNESS * size ** WIDTH``, times the
+    tenant's weight. The size is in places of the median job. rho is the projected finish-time fairness (Themis,
+    NSDI'20): the time from submission to the end if the job ran from now on the mix of pools, over the time that it
+    would take with its part of the cluster.
     """
     tenants = {tenant.id: tenant.weight for tenant in problem.tenants}
     lefts = [left_s(problem, job, round_s) for job in jobs]
     mixes = [mix_rate(job, capacity) for job in jobs]
+    places = [_places(job, capacity) if job.options else 1.0 for job in jobs]
+    usual = median(places) if places else 1.0
     crowd = crowding(jobs, capacity)
     weights: list[float] = []
-    for job, left, mix in zip(jobs, lefts, mixes, strict=True):
+    for job, left, mix, room in zip(jobs, lefts, mixes, places, strict=True):
         if not job.options or mix <= 0:
             weights.append(0.0)
             continue
@@ -50,27 +53,20 @@ def worths(problem: Problem, jobs: Sequence[Job], capacity: Mapping[Row, int], r
         alone_s = (served + left) / mix * crowd
         rho = (max(0.0, problem.now_s - job.demand.submitted_s) + left / mix) / alone_s
         weight = (round_s / max(left / mix, round_s)) ** SHORTNESS * max(1.0, rho) ** UNFAIRNESS
+        weight *= max(1.0, usual / max(room, 1e-9)) ** WIDTH
         weights.append(weight * tenants[job.demand.tenant])
     return [
-        Worth(left, weight, _values(problem, job, weight, round_s))
+        Worth(left, weight, _values(job, weight, round_s))
         for job, left, weight in zip(jobs, lefts, weights, strict=True)
     ]
 
 
-def _values(problem: Problem, job: Job, weight: float, round_s: float) -> tuple[float, ...]:
+def _values(job: Job, weight: float, round_s: float) -> tuple[float, ...]:
     best = max((option.rate for option in job.options), default=1.0)
-    stays = 1.0 + _lost_s(problem, job) / round_s
+    stays = 1.0 + RESTART_S / round_s  # what stops is told to save its progress first: it loses no more than that
     return tuple(
         weight * (stays if at < job.n_here else 1.0) * option.rate / best for at, option in enumerate(job.options)
     )
-
-
-def _lost_s(problem: Problem, job: Job) -> float:
-    """Return the seconds that stopping the job would cost: the restart, and what was not saved, up to a round."""
-    if job.running is None:
-        return 0.0
-    saved_s = job.running.checkpointed_s
-    return RESTART_S + (0.0 if saved_s is None else max(0.0, problem.now_s - saved_s))
 
 
 def _worked_s(problem: Problem, job: Job) -> float:
