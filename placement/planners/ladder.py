@@ -30,6 +30,12 @@ of service says nothing of goodput."""
 WEIGHTED: tuple[Planner, ...] = (Pools(), Greedy())
 """The planners where the largest total value is the aim."""
 
+EXACT: tuple[Planner, ...] = (Pools(), CpSat(), Greedy())
+"""The same for small questions, where it is proven whose loss is the least."""
+
+MOST_EXACT = 500
+"""Nodes times work up to which that is asked."""
+
 MOST_COMPARED = 5_000
 """Nodes times work up to which the greedy planner of the laws is asked as well where value is the aim."""
 
@@ -106,7 +112,8 @@ def rungs_for(problem: Problem) -> tuple[Sequence[Planner], bool]:
     if problem.policy.objective is Objective.GOODPUT:
         return ROUNDS, True
     if problem.policy.objective is Objective.WEIGHTED:
-        return WEIGHTED, len(problem.nodes) * (len(problem.pending) + len(problem.running)) > MOST_COMPARED
+        size = len(problem.nodes) * (len(problem.pending) + len(problem.running))
+        return EXACT if size <= MOST_EXACT else WEIGHTED, size > MOST_COMPARED
     return (LARGE if is_large(problem) else PLANNERS), False
 
 
@@ -168,7 +175,8 @@ def _with_stats(
     used = used_shares(problem, chosen)
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
-    unlike = stats.planner == Pools.name and problem.policy.objective is Objective.STRICT
+    strict = problem.policy.objective is Objective.STRICT
+    unlike = stats.planner == (Pools.name if strict else CpSat.name)
     if unlike or stats.planner == Greedy.name or (problem.policy.migration and stats.planner != Goodput.name):
         # No planner's own bound holds for plans that may move running work, nor that of one aim for another.
         bound = max(value.total, most_there_can_be(problem))

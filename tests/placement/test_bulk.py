@@ -8,11 +8,27 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from benchmarks.reclaim import least_harm
 from placement.check import violations
-from placement.model import Bundle, Demand, Node, NodeId, Problem, Reservation, Running, Selector, Shape, Topology
+from placement.model import (
+    Bundle,
+    Demand,
+    Node,
+    NodeId,
+    Objective,
+    Policy,
+    Problem,
+    Reservation,
+    Running,
+    Selector,
+    Shape,
+    Topology,
+)
+from placement.planners import ladder
 from placement.planners.base import Budget
 from placement.planners.bulk import answer
 from placement.planners.bulk.plan import LARGE, is_large, plan
+from placement.planners.cpsat import CpSat
 from placement.planners.greedy import Greedy, GreedyFitter, decided
 from placement.score import score
 from tests.placement.builders import admitted, amounts, node, problem, problems, rules, runs, stopped, tenant, want
@@ -237,3 +253,24 @@ def test_reserved_nodes_take_their_own_tenants_and_what_ends_in_time(
     p = replace(p, reservations=(kept,))
     assert plan(p).grants[0].nodes == (at,)
     assert violations(p, plan(p)) == ()
+
+
+def test_where_value_is_the_aim_the_fewest_gpus_go() -> None:
+    """One of 8 GPUs or two of 2: by the laws the fewest workloads go, by value what costs the least."""
+    tenants = [tenant("owner", {"gpu": 4}), tenant("guest", {"gpu": 0})]
+    running = [Running(want(n, tenant="guest", gpu=g), (NodeId("a"),), 0.0, 1000.0) for n, g in GUESTS]
+    p = problem([node("a", gpu=12)], tenants, [want("x", tenant="owner", gpu=4)], running)
+    assert stopped(ladder.plan(p)) == {"large"}
+    assert stopped(ladder.plan(replace(p, policy=Policy(objective=Objective.WEIGHTED)))) == {"s1", "s2"}
+
+
+GUESTS = (("large", 8.0), ("s1", 2.0), ("s2", 2.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_more_go_than_have_to(seed: int) -> None:
+    exact = CpSat()
+    by_size = least_harm(8, seed, lambda p: exact(p, Budget()), Objective.WEIGHTED)
+    by_laws = least_harm(8, seed, ladder.plan, Objective.STRICT)
+    assert (by_size.more_gpus, by_size.not_worth, by_laws.more_victims, by_laws.not_worth) == (0, 0, 0, 0)
+    assert by_laws.n > 4

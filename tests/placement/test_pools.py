@@ -209,7 +209,7 @@ def test_a_linear_programme_without_an_answer_leaves_it_to_the_next_rung(monkeyp
     with pytest.raises(NoAnswer, match="rows and"):
         Pools()(p, Budget(wall_s=0.0))
     plan = ladder.plan(p, Budget(wall_s=0.0))
-    assert plan.stats.planner == "greedy"
+    assert plan.stats.planner in ("cpsat", "greedy")
     assert any(said.startswith("pools: NoAnswer") for said in plan.stats.fallbacks)
 
 

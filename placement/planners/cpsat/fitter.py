@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
-from placement.model import Demand, DemandId, NodeId
+from placement.model import Demand, DemandId, NodeId, Objective
 from placement.planners import rules
 from placement.planners.admission import Fit
 from placement.planners.base import Budget
@@ -83,7 +83,8 @@ class ExactFitter:
         if not candidates:
             return
         guess = next(self.guess.by_displacing(state, demand, n), None)
-        best_there_is = guess is not None and [victim for victim, _ in guess.victims] == candidates[:1]
+        by_laws = state.problem.policy.objective is not Objective.WEIGHTED
+        best_there_is = by_laws and guess is not None and [victim for victim, _ in guess.victims] == candidates[:1]
         if not best_there_is and self._worth(state, demand, n, candidates):
             yield from filter(None, [self._search(state, demand, n, candidates)])
         yield from filter(None, [guess])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from placement.model import MILLI, NodeId, Topology
+from placement.model import MILLI, NodeId, Objective, Topology
 from placement.planners.cpsat.batches import Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
 from placement.planners.fitting import speed_on
 from placement.planners.state import GPU, Victim
+from placement.value import Values
 from placement.weights import ADMITTED, HARM, HETEROGENEITY, INTERFERENCE, LOCALITY, NODES, PERFORMANCE
 
 SCALE = 1000
@@ -25,9 +26,12 @@ EXACT_RANKS = 40
 def harms(programme: Programme, ranked: Sequence[Victim]) -> list[Linear]:
     """Return what to minimise, one after the other: per priority from the highest, who stops and who shrinks.
 
-    The last ones prefer, among equals, those who come first in ``ranked``, and give up the fewest bundles.
+    Where value is the aim, what is lost comes first. The last ones prefer, among equals, those who come first in
+    ``ranked``, and give up the fewest bundles.
     """
     variables, out = programme.vars, list[Linear]()
+    if programme.state.problem.policy.objective is Objective.WEIGHTED:
+        out.append(lost(programme, ranked))
     for priority in sorted({v.running.demand.priority for v in ranked}, reverse=True):
         level = [v for v in ranked if v.running.demand.priority == priority]
         shrinks = sum(variables.drops[v.id, len(v.running.nodes) - 1] for v in level)
@@ -38,6 +42,16 @@ def harms(programme: Programme, ranked: Sequence[Victim]) -> list[Linear]:
     out.append(sum(weight * var for weight, var in zip(weights, last, strict=True)))
     out.append(sum(variables.drops[v.id, i] for v in ranked for i in range(len(v.running.nodes))))
     return out
+
+
+def lost(programme: Programme, ranked: Sequence[Victim]) -> Linear:
+    """Return what victims lose, in objective units: bundles go from the last on, each at what it costs on top."""
+    values, terms = Values(programme.state.problem), list[Linear]()
+    for victim in ranked:
+        costs = [round(SCALE * values.cost(victim.running, n)) for n in range(len(victim.running.nodes))]
+        for i, (cost, rest) in enumerate(zip(costs, [*costs[1:], 0], strict=True)):
+            terms.append((cost - rest) * programme.vars.drops[victim.id, i])
+    return sum(terms)
 
 
 def _rate(weight: float, n: int = 1) -> int:
