@@ -112,7 +112,8 @@ def apply(problem: Problem, change: Change) -> Problem:
             return _without_node(problem, node)
         case DrainNode(node):
             drained = (replace(n, state=NodeState.DRAINING) if n.id == node else n for n in problem.nodes)
-            return replace(problem, nodes=tuple(drained))
+            leaves = [run for run in problem.running if node in run.nodes and run.demand.preemptible]
+            return replace(_queued_again(problem, leaves), nodes=tuple(drained))
         case SetWeight(tenant, weight):
             return _with_tenant(problem, tenant, lambda t: replace(t, weight=weight))
         case SetQuota(tenant, amounts):
@@ -155,15 +156,20 @@ def copies(problem: Problem, like: NodeId, number: int) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def _queued_again(problem: Problem, leaving: Sequence[Running]) -> Problem:
+    """What leaves its nodes waits again, as important and as old as it is."""
+    again = tuple(replace(run.demand, submitted_s=min(run.demand.submitted_s, run.started_s)) for run in leaving)
+    gone = {demand.id for demand in again}
+    running = tuple(run for run in problem.running if run.demand.id not in gone)
+    return replace(problem, running=running, pending=again + problem.pending)
+
+
 def _without_node(problem: Problem, node: NodeId) -> Problem:
-    """What ran there waits again, as important and as old as it is; what others use there is gone with it."""
-    hit = [run for run in problem.running if node in run.nodes]
-    again = tuple(replace(run.demand, submitted_s=min(run.demand.submitted_s, run.started_s)) for run in hit)
+    """What ran there waits again; what others use there is gone with it."""
+    problem = _queued_again(problem, [run for run in problem.running if node in run.nodes])
     return replace(
         problem,
         nodes=tuple(n for n in problem.nodes if n.id != node),
-        running=tuple(run for run in problem.running if node not in run.nodes),
-        pending=again + problem.pending,
         foreign={name: used for name, used in problem.foreign.items() if name != node},
         reservations=tuple(
             replace(kept, nodes=tuple(n for n in kept.nodes if n != node)) for kept in problem.reservations

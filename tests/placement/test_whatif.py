@@ -48,9 +48,9 @@ MADE = {
         "remove a-0",
         lambda p: [d.id for d in p.pending] == ["old", "wide"] and not p.running,
     ),
-    "a node that drains keeps its work": (
+    "work on a node that drains saves its progress and waits again": (
         "drain a-0",
-        lambda p: p.nodes[0].state is NodeState.DRAINING and len(p.running) == 1,
+        lambda p: p.nodes[0].state is NodeState.DRAINING and [d.id for d in p.pending] == ["old", "wide"],
     ),
     "another weight": ("weight vision=3", lambda p: p.tenants[0].weight == 3.0),
     "another quota of one resource; the rest stays": (
