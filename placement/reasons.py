@@ -54,7 +54,7 @@ def binding_reason(now: Situation, demand: Demand) -> tuple[Reason, str]:
     spare = idle(now.ready)
     if all(spare.get(name, 0) >= amount for name, amount in needs(demand).items()):
         return Reason.FRAGMENTATION, _fragmentation_sentence(now, demand)
-    return Reason.CAPACITY, _idle_sentence(now, demand)
+    return Reason.CAPACITY, _idle_sentence(now, demand) + _reclaim_clause(now, demand)
 
 
 def has_selector(demand: Demand) -> bool:
@@ -290,6 +290,14 @@ def _idle_sentence(now: Situation, demand: Demand) -> str:
         selector, allowed = _strictest(now.ready, demand)
         text += f", {amounts(idle(allowed), names)} of it on nodes that the selector {selector} allows"
     return text
+
+
+def _reclaim_clause(now: Situation, demand: Demand) -> str:
+    """Return what its guarantee could take back from others, where that is not enough."""
+    room, free, asked = now.reclaimable(demand), idle(now.ready), needs(demand)
+    if room is None or all(asked[name] <= free.get(name, 0) + amount for name, amount in room.items()):
+        return ""
+    return f"; others use only {amounts(room, list(room))} above their quotas, no more may be reclaimed"
 
 
 def _nodes(n: int, kind: str = "") -> str:

@@ -15,6 +15,7 @@ from placement.model import (
     NodeState,
     Plan,
     Problem,
+    Reclaim,
     Reservation,
     Running,
     Tenant,
@@ -124,6 +125,21 @@ class Situation:
         return self._tree.quota[tenant]
 
     # What if
+
+    def reclaimable(self, demand: Demand) -> Vector | None:
+        """Return what other tenants use above their quotas, for a demand whose guarantee covers it; else None."""
+        tree, use, asked = self._tree, self._state.use, needs(demand)
+        names = [name for name in asked if name in tree.governed]
+        path = tree.paths[demand.tenant]
+        then = {name: use[path[-1]].get(name, 0) + asked[name] for name in names}
+        if tree.policy(demand.tenant).reclaim is Reclaim.NEVER or not tree.within(path[-1], then, names):
+            return None
+        out: Vector = dict.fromkeys(names, 0)
+        for mine in path:
+            for other in tree.children[tree.parent(mine)]:
+                for name in names if other != mine else ():
+                    out[name] += max(0, use[other].get(name, 0) - tree.quota[other].get(name, 0))
+        return out
 
     def fits(
         self,

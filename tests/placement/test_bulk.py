@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from benchmarks.reclaim import least_harm
+from benchmarks.reclaim import least_harm, nothing_helps
 from placement.check import violations
+from placement.explain import explain_plan
 from placement.model import (
     Bundle,
     Demand,
@@ -274,3 +275,9 @@ def test_no_more_go_than_have_to(seed: int) -> None:
     by_laws = least_harm(8, seed, ladder.plan, Objective.STRICT)
     assert (by_size.more_gpus, by_size.not_worth, by_laws.more_victims, by_laws.not_worth) == (0, 0, 0, 0)
     assert by_laws.n > 4
+
+
+def test_the_reason_says_how_much_may_be_reclaimed() -> None:
+    p = nothing_helps(n_nodes=40)
+    waits = explain_plan(p, plan(p)).waiting[p.pending[0].id]
+    assert "others use only 79 GPU above their quotas" in waits.detail
