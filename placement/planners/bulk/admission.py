@@ -8,20 +8,22 @@ grow or a tenant's use falls, so that most of a long queue is decided without lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from heapq import nlargest
 
-from placement.model import Cause, Demand, DemandId, Problem, TenantId
+from placement.model import Demand, DemandId, Problem, TenantId
 from placement.planners.bulk.blocked import Blocked
+from placement.planners.bulk.buckets import Amounts
 from placement.planners.bulk.claims import Claims
 from placement.planners.bulk.foresight import Held, Part, parts_of
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import OPEN, Closed, Groups, Kind, Kinds
+from placement.planners.bulk.outcome import Got, Outcome
 from placement.planners.bulk.placing import Placer
-from placement.planners.bulk.rooms import Amounts, Rooms
+from placement.planners.bulk.rooms import Rooms
+from placement.planners.bulk.spots import Going
 from placement.planners.bulk.turns import Book, Step, Turns
-from placement.planners.bulk.victims import Going, VictimSearch
+from placement.planners.bulk.victims import VictimSearch
 from placement.planners.keeping import in_the_way
 from placement.planners.tree import Tree
 
@@ -29,26 +31,6 @@ EFFORT_PER_NODE = 4
 """Looks at a node, for each node and workload of the question, that the search for victims may take in all."""
 MOST_DOMAINS = 4
 """Domains that are tried for a gang that displaces others and has to stand in one."""
-
-
-@dataclass(slots=True)
-class Got:
-    """What a newcomer has: its form, that form as a demand, and its nodes."""
-
-    form: int
-    demand: Demand
-    at: list[int]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What was decided; ``displaced`` in the order of going."""
-
-    rooms: Rooms
-    gangs: Gangs
-    got: dict[DemandId, Got] = field(default_factory=dict)
-    displaced: list[tuple[Gang, Cause, DemandId]] = field(default_factory=list)
-    grown: dict[DemandId, Gang] = field(default_factory=dict)
 
 
 class Admission:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from heapq import merge
 
 from placement.model import Demand, DemandId, Problem, TenantId
+from placement.planners.bulk.buckets import how_many
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Groups, Kind
 from placement.planners.bulk.placing import Placer
-from placement.planners.bulk.rooms import how_many
 from placement.planners.bulk.turns import Step
 from placement.planners.tree import Vector, add
 

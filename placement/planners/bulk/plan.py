@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from placement.check import violations
 from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, SolveStats, Waiting
-from placement.planners.bulk.admission import Admission, Outcome
+from placement.planners.bulk.admission import Admission
 from placement.planners.bulk.gangs import Gang
+from placement.planners.bulk.outcome import Outcome
 from placement.planners.proposal import sparing
 
 LARGE = 100_000

@@ -13,57 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 
 from placement.model import ACCELERATOR_KEY, MILLI, NODE_KEY, RAY_NODE_KEY, Node, NodeId, NodeState, Problem, Resources
-from placement.planners.bulk.kinds import BOUNDLESS, OPEN, Kind, Kinds
+from placement.planners.bulk.buckets import Amounts, Bucket, Entry, Parts, share
+from placement.planners.bulk.kinds import OPEN, Kind, Kinds
 from placement.planners.state import Room
 from placement.planners.tree import Vector
 
 MOST_VALUES = 32
 """A label with more values than this does not part classes: who asks for it looks at the nodes one by one."""
 
-Amounts = tuple[int, ...]
-Parts = tuple[int, ...]
 Picked = list[tuple[int, int]]
 """Nodes, each with the number of bundles that it takes."""
-
-
-class Bucket:
-    """Nodes of one class with the same free amounts; ``parts`` are what is left of GPUs that are shared."""
-
-    __slots__ = ("counts", "free", "nodes", "parts", "row", "serial", "slack")
-
-    def __init__(self, free: Amounts, parts: Parts, slack: float, serial: int, row: list[Entry]) -> None:
-        self.free, self.parts, self.slack, self.serial, self.row = free, parts, slack, serial, row
-        self.nodes: list[int] = []
-        self.counts: dict[int, int] = {}
-
-    def how_many(self, kind: Kind) -> int:
-        """Return how many bundles of a kind one of the nodes holds."""
-        known = self.counts.get(kind.shape)
-        if known is None:
-            known = self.counts[kind.shape] = how_many(self.free, self.parts, kind)
-        return known
-
-
-Entry = tuple[float, int, Bucket]
-
-
-def how_many(free: Amounts, parts: Parts, kind: Kind) -> int:
-    """Return how many bundles of a kind fit into what is free."""
-    n = BOUNDLESS
-    for i, amount in kind.needs:
-        have = free[i] // amount
-        if have < n:
-            if have <= 0:
-                return 0
-            n = have
-    if kind.gpu and (parts or kind.gpu % MILLI):
-        whole = free[kind.gpu_idx] - sum(parts)
-        if not kind.gpu % MILLI:
-            return min(n, max(0, whole) // kind.gpu)
-        if kind.gpu > MILLI:
-            return 0
-        return min(n, max(0, whole) // MILLI * (MILLI // kind.gpu) + sum(part // kind.gpu for part in parts))
-    return n
 
 
 class Rooms:
@@ -229,7 +188,7 @@ class Rooms:
         self.free[node] = tuple(free)
         if 0 < kind.gpu < MILLI:
             self.fractions.setdefault(node, []).extend([kind.gpu] * n)
-            self.parts[node] = _share(self.parts[node], kind.gpu, n)
+            self.parts[node] = share(self.parts[node], kind.gpu, n)
         if self.open[node]:
             self._enter(node)
 
@@ -387,15 +346,3 @@ class Rooms:
                 free = dict(zip(self.names, self.free[i], strict=True))
                 out[node.id] = Room(node, free, node.resources.get("GPU"), list(self.fractions.get(i, ())))
         return out
-
-
-def _share(parts: Parts, amount: int, n: int) -> Parts:
-    left = list(parts)
-    for _ in range(n):
-        able = [part for part in left if part >= amount]
-        if able:
-            left.remove(min(able))
-            left.append(min(able) - amount)
-        else:
-            left.append(MILLI - amount)
-    return tuple(sorted(part for part in left if part))

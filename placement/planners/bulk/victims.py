@@ -10,58 +10,23 @@ up. Victims leave one by one, each while its tenants are above their quota; at t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from placement.model import Borrow, Cause, Demand, Reclaim, TenantId, Within
+from placement.planners.bulk.buckets import how_many
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Kind
 from placement.planners.bulk.placing import NO_BOUND, Placer
 from placement.planners.bulk.rights import ANY, Rights
-from placement.planners.bulk.rooms import how_many
+from placement.planners.bulk.spots import Cost, Going, Heap, Source, Spot, cost_of, liking
 from placement.planners.bulk.turns import Step
 from placement.planners.tree import Vector
-
-Cost = tuple[int, float, float, int, float]
-"""The importance of the most important who goes, size per bundle won, size, number, minus the last start."""
 
 MANY = 100
 CHOICE = 8
 """Nodes with room to gain that are looked at beyond what a newcomer needs, before the cheapest are taken.
 
 Who needs ``MANY`` bundles has four times as many to choose from."""
-
-
-@dataclass(slots=True)
-class Going:
-    """Victims in order of going, with what each had before and why it goes."""
-
-    order: list[tuple[Gang, int]] = field(default_factory=list)
-    causes: dict[int, Cause] = field(default_factory=dict)
-    reclaims: bool = False
-    """Whether the newcomer has to stay within its guarantee for it."""
-
-
-Spot = tuple[int, int, int]
-"""The importance of the least important who may go from a node, the node, and what GPUs there may get free at most."""
-
-
-@dataclass(slots=True)
-class Source:
-    """Spots in order, worked out as far as somebody has asked."""
-
-    rest: Iterator[Spot]
-    known: list[Spot] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Heap:
-    """Nodes by what one more bundle costs there; those of the source from ``n_seen`` on nobody has looked at yet."""
-
-    source: Source
-    ready: list[tuple[Cost, int]] = field(default_factory=list)
-    priority: int = -(10**9)
-    n_seen: int = 0
 
 
 class VictimSearch:
@@ -307,14 +272,14 @@ class VictimSearch:
         if len(gangs) == 1 and len(gangs[0].at) == 1 and not self.rooms.parts[node]:
             return self._single(gangs[0], kind, n, node)
         if len(gangs) > 1:
-            gangs.sort(key=_liking)
+            gangs.sort(key=liking)
         able = [found for gang in gangs if (found := self._tail(gang, node)) is not None]
         had = self.rooms.count_at(kind, node)
         best: tuple[Cost, list[tuple[Gang, int]]] | None = None
         for gang, keep in able:
             won = self._holds(kind, node, [(gang, keep)]) - had
             if won > 0:
-                cost = _cost([(gang, keep)], min(won, n))
+                cost = cost_of([(gang, keep)], min(won, n))
                 if best is None or cost < best[0]:
                     best = cost, [(gang, keep)]
         if best is not None and best[0][0] == able[0][0].priority:
@@ -330,7 +295,7 @@ class VictimSearch:
             rest = [other for other in chosen if other is not entry]
             if rest and self._holds(kind, node, rest) > had:
                 chosen = rest
-        cost = _cost(chosen, min(self._holds(kind, node, chosen) - had, n))
+        cost = cost_of(chosen, min(self._holds(kind, node, chosen) - had, n))
         return (cost, chosen) if best is None or cost < best[0] else best
 
     def _single(self, gang: Gang, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
@@ -433,13 +398,3 @@ class VictimSearch:
             if max(book.share(t) for t in ends) < max(before[t] for t in ends):
                 return Cause.FAIRNESS
         return None
-
-
-def _liking(gang: Gang) -> tuple[int, float, int]:
-    return gang.liking
-
-
-def _cost(chosen: Sequence[tuple[Gang, int]], won: int) -> Cost:
-    size = sum(kind.gpu for gang, keep in chosen for _, kind in gang.parts(keep)) / 1000 + 1e-3
-    top = max(gang.priority for gang, _ in chosen)
-    return top, size / won, size, len(chosen), -max(gang.since for gang, _ in chosen)
