@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from aios.errors import UnreadableEvent
 from aios.kernel.events import EVENTS, Event, Finished, NodeChanged, PlanAdopted, WorkloadId
 from aios.store.codec import coder, decode, dumps, encode, loads
-from placement.model import Bundle, Demand, Node, NodeId, Resources, Shape, Tenant, Topology
+from placement.model import Bundle, Demand, Node, NodeId, Policy, Resources, Shape, Tenant, Topology
 
 SAMPLES = Path(__file__).parents[1] / "contract" / "logs"
 
 # Text with everything that JSON, SQLite and terminals stumble over: NUL, lone surrogates, quotes, line separators.
 texts = st.text(max_size=8) | st.sampled_from(["", "\x00", "\ud800", '"\\', "\u2028", "naïve 数据 🙂", "inf"])
+finite = st.floats(0, 1e12)
 amounts = st.dictionaries(texts, st.integers(1, 2**62), max_size=3)
 st.register_type_strategy(str, texts)
 st.register_type_strategy(float, st.floats(allow_nan=False))
@@ -45,8 +46,22 @@ def shapes(draw: st.DrawFn) -> Shape:
 @st.composite
 def demands(draw: st.DrawFn) -> Demand:
     bundles = tuple(draw(st.lists(of_type(Bundle), min_size=1, max_size=3)))
-    n = st.integers(1, len(bundles))
-    made: Demand = draw(of_type(Demand, bundles=st.just(bundles), min_bundles=n))
+    pairs = st.lists(st.tuples(texts, finite), max_size=2).map(tuple)
+    made: Demand = draw(
+        of_type(
+            Demand,
+            bundles=st.just(bundles),
+            min_bundles=st.integers(1, len(bundles)),
+            topologies=st.lists(st.from_type(Topology), max_size=1).map(tuple),
+            submitted_s=finite,
+            runtime_s=st.none() | finite,
+            deadline_s=st.none() | finite,
+            served_s=finite,
+            attained=finite,
+            speed=pairs,
+            scaling=st.lists(st.tuples(st.integers(1, 9), finite), max_size=2).map(tuple),
+        )
+    )
     return made
 
 
@@ -57,7 +72,23 @@ st.register_type_strategy(
         of_type(Topology, kind=st.just("spread"), slice=st.just(0), skew=st.one_of(st.none(), st.integers(1, 9))),
     ),
 )
-st.register_type_strategy(Tenant, of_type(Tenant, weight=st.floats(0.001, 1000)))
+limits = st.none() | st.lists(st.tuples(texts, st.integers(0, 2**62)), max_size=2).map(tuple)
+st.register_type_strategy(
+    Tenant, of_type(Tenant, weight=st.floats(0.001, 1000), borrow_limit=limits, lend_limit=limits, limit=limits)
+)
+seconds = st.none() | st.floats(0.001, 1e9)
+neighbours = st.lists(st.tuples(texts, texts, st.floats(0, 1)), max_size=2).map(tuple)
+st.register_type_strategy(
+    Policy,
+    of_type(
+        Policy,
+        ageing_s=seconds,
+        time_slice_s=seconds,
+        usage_half_life_s=st.floats(1, 1e9),
+        interference=neighbours,
+    ),
+)
+st.register_type_strategy(Node, of_type(Node, resources=amounts.map(lambda a: Resources.of({**a, "GPU": 1000}))))
 st.register_type_strategy(Shape, shapes())
 st.register_type_strategy(Demand, demands())
 events: st.SearchStrategy[Event] = st.sampled_from(EVENTS).flatmap(of_type)

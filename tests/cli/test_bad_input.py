@@ -252,7 +252,10 @@ TENANTS = {
         "kind: tenant\nname: a\nparent: nope\n",
         "bad.yaml:3: parent: tenant 'a' has an unknown parent",
     ),
-    "a weight of nothing": ("kind: tenant\nname: a\nweight: 0\n", "bad.yaml:3: weight: must be greater than 0"),
+    "a weight of nothing": (
+        "kind: tenant\nname: a\nweight: 0\n",
+        "bad.yaml:3: weight: must be greater than or equal to 0.000001",
+    ),
     "a quota in a wrong unit": ("kind: tenant\nname: a\nquota: {memory: 3 apples}\n", "'3 apples' is not an amount"),
     "a limit below the quota": (
         "kind: tenant\nname: a\nquota: {CPU: 4}\nlimit: {CPU: 2}\n",
