@@ -59,7 +59,7 @@ class Pools:
     name = "pools"
 
     def __init__(self, base: float = PRIORITY_BASE) -> None:
-        self._memory, self._base, self._greedy = Memory(), base, ByValue(base)
+        self._memory, self._base = Memory(), base
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
         asked = question(problem, self._memory, self._base)
@@ -83,8 +83,9 @@ class Pools:
                 other = valued(asked, decoded(asked, programme, relaxed, answer.x))
                 best = max(best, other, key=lambda found: found.worth)
         plan, worth, terms = best.plan, best.worth, best.terms
-        if bound > worth and self._greedy_could_win(problem, bound, worth):
-            greedy = self._greedy(problem, budget)
+        could_win = bound > worth and self._greedy_could_win(problem, bound, worth)
+        if could_win and most_by_value(asked, programme.columns) > worth:
+            greedy = by_value(asked, self._base)
             if greedy.stats.objective > worth:
                 plan, worth, terms = greedy, greedy.stats.objective, greedy.stats.terms
         bound = max(bound, worth)
@@ -108,14 +109,39 @@ class ByValue:
         self._memory, self._base = Memory(), base
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
-        asked = question(problem, self._memory, self._base, displaces=False)
-        columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
-        order = by_density(columns, sizes(asked, columns))
-        decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, (), order)
-        decoder.run((), (), in_order(asked.facts, asked.values))
-        plan = decoder.plan(problem, decoder.settled())
-        terms = plan_terms(problem, plan, self._base)
-        return replace(plan, stats=SolveStats(self.name, "greedy", sum(a for _, a in terms), terms=terms))
+        return by_value(question(problem, self._memory, self._base, displaces=False), self._base)
+
+
+def by_value(asked: Question, base: float) -> Plan:
+    """Return greedy's plan for a question that was looked at already; its victims stay."""
+    columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
+    order = by_density(columns, sizes(asked, columns))
+    decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, (), order)
+    decoder.run((), (), in_order(asked.facts, asked.values))
+    plan = decoder.plan(asked.problem, decoder.settled())
+    terms = plan_terms(asked.problem, plan, base)
+    return replace(plan, stats=SolveStats(ByValue.name, "greedy", sum(a for _, a in terms), terms=terms))
+
+
+def most_by_value(asked: Question, columns: Columns) -> float:
+    """Return what greedy's plan is worth at most: the densest gangs fill the idle accelerators as if they were sand.
+
+    Work without accelerators counts in full.
+    """
+    n_gangs = int(columns.gang.max()) + 1 if len(columns.gang) else 0
+    gpus = np.array(
+        [sum(b.resources.get("GPU") * n for b, n in zip(w.form.kinds, w.counts, strict=True)) for w in columns.ways],
+        dtype=float,
+    )
+    plain, density, most = np.zeros(n_gangs), np.zeros(n_gangs), np.zeros(n_gangs)
+    np.maximum.at(plain, columns.gang[gpus == 0], columns.value[gpus == 0])
+    np.maximum.at(density, columns.gang[gpus > 0], columns.value[gpus > 0] / gpus[gpus > 0])
+    np.maximum.at(most, columns.gang, gpus)
+    order = np.argsort(-density, kind="stable")
+    idle = float(sum(max(0, free[0]) for free in asked.view.free))
+    before = np.concatenate([[0.0], np.cumsum(most[order])[:-1]]) if n_gangs else np.zeros(0)
+    filled = np.clip(idle - before, 0.0, most[order])
+    return float(plain.sum() + (filled * density[order]).sum())
 
 
 def question(problem: Problem, memory: Memory, base: float, displaces: bool = True) -> Question:
