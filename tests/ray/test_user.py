@@ -153,6 +153,11 @@ ray.get([task.remote() for _ in range(2)])
 """
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background: they are told to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_children_of_children_stay_in_the_placement_group_and_go_with_a_stop(shell: Shell, client: Client) -> None:
     import ray
     from ray.util.state import list_actors
@@ -176,7 +181,11 @@ def test_children_of_children_stay_in_the_placement_group_and_go_with_a_stop(she
 
     # 3. Ctrl-C while waiting detaches, and says so.
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "aios.cli", "wait", id], env=shell.env, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "aios.cli", "wait", id],
+        env=shell.env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,
     )
     eventually(lambda: _interruptible(waiting.pid), what="the command's own handler")
     time.sleep(1.0)  # for its first request, so that it is waiting
