@@ -18,9 +18,10 @@ FINE = 1000
 """Rows with fractions are counted in thousandths, and so is the worth."""
 MOST = 10**9
 WORTH_SCALE = 2.0**40
+LEAST_S = 0.012
 MOST_S = 0.3
-PER_COLUMN_S = 1.5e-5
-"""Deterministic seconds, in all and for each column of the sheet, after which what is found is the answer."""
+PER_COLUMN_S = 8e-6
+"""Deterministic seconds, at least, in all and for each column of the sheet, after which what is found is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ def solve(sheet: Sheet, relaxed: Relaxed, free: Ints, budget: Budget, gap: float
     p = solver.parameters
     p.num_workers, p.random_seed = budget.workers, budget.seed
     p.linearization_level, p.cp_model_presolve, p.symmetry_level = 2, False, 0
-    p.max_deterministic_time = max(1e-3, min(MOST_S, PER_COLUMN_S * sheet.n_columns, budget.deterministic_s))
+    p.max_deterministic_time = max(
+        1e-3, min(MOST_S, max(LEAST_S, PER_COLUMN_S * sheet.n_columns), budget.deterministic_s)
+    )
     p.max_time_in_seconds = max(1e-2, budget.wall_s)
     p.absolute_gap_limit = max(1.0, gap * scale)
     status = solver.solve(model)
