@@ -93,7 +93,9 @@ def child(i):
     print("a child speaks")
     return [1][5]
 
-ray.get([child.remote(i) for i in range(2)])
+children = [child.remote(i) for i in range(2)]
+ray.wait(children, num_returns=2)
+ray.get(children)
 """
 
 
