@@ -12,16 +12,16 @@ from starlette.responses import Response
 from aios.api import intake
 from aios.api.answers import answer, shows, takes
 from aios.api.body import JsonBody, only_keys
-from aios.api.present import with_names
+from aios.api.present import solved, with_names
 from aios.api.service import Service
 from aios.asked import AdviceView, LotView, TermView, WhatIfView
 from aios.errors import InvalidSpec
 from aios.kernel.state import State
 from aios.tenants import with_default
-from aios.views import PlanView, ShareView
+from aios.views import ShareView
 from placement.capacity import advise
 from placement.catalogue import read_catalogue
-from placement.model import NodeId, Plan, Problem
+from placement.model import NodeId, Problem
 from placement.planners.base import Budget
 from placement.reading import ScenarioError
 from placement.whatif import Difference, Submit, compare
@@ -127,22 +127,8 @@ def _view(state: State, texts: Sequence[str], found: Difference) -> WhatIfView:
         terms=tuple(TermView(*term) for term in found.terms),
         shares_now=tuple(ShareView(name, one.entitled, one.used) for name, one, _ in found.shares if one is not None),
         shares_then=tuple(ShareView(name, one.entitled, one.used) for name, _, one in found.shares if one is not None),
-        now=_plan(found.before),
-        then=_plan(found.after),
-    )
-
-
-def _plan(plan: Plan) -> PlanView:
-    stats = plan.stats
-    return PlanView(
-        planner=stats.planner,
-        status=stats.status,
-        objective=stats.objective,
-        bound=stats.bound,
-        gap=stats.gap,
-        wall_s=stats.wall_s,
-        terms=dict(stats.terms),
-        fallbacks=stats.fallbacks,
+        now=solved(found.before),
+        then=solved(found.after),
     )
 
 

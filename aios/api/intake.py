@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aios.api.fits import check_fits
-from aios.api.present import demand_text, names_of, with_names, workload_view
+from aios.api.present import demand_text, names_of, solved, with_names, workload_view
 from aios.api.problems import error_of
 from aios.api.service import Service
 from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected, Unsatisfiable
@@ -240,16 +240,8 @@ def _verdict(state: State, work: NewWork, plan: Plan) -> Verdict:
 
 
 def _plan_view(state: State, plan: Plan) -> PlanView:
-    stats = plan.stats
-    return PlanView(
-        planner=stats.planner,
-        status=stats.status,
-        objective=stats.objective,
-        bound=stats.bound,
-        gap=stats.gap,
-        wall_s=stats.wall_s,
-        terms=dict(stats.terms),
-        fallbacks=stats.fallbacks,
+    return replace(
+        solved(plan),
         shares=tuple(ShareView(tenant, share.entitled, share.used) for tenant, share in plan.shares.items()),
         running={str(grant.demand): names_of(state, grant.nodes) for grant in plan.grants},
         waiting={str(demand): waiting.detail for demand, waiting in plan.waiting.items()},

@@ -11,8 +11,8 @@ from typing import Any
 from aios.kernel.events import Artefact, Published
 from aios.kernel.queue import unmet
 from aios.kernel.state import Attempt, State, Status, Workload, waited_s
-from aios.views import ArtefactView, AttemptView, WorkloadView
-from placement.model import Demand, NodeId, Topology
+from aios.views import ArtefactView, AttemptView, PlanView, WorkloadView
+from placement.model import Demand, NodeId, Plan, Topology
 
 _SHORT = 16
 
@@ -40,6 +40,21 @@ def _level_text(topology: Topology) -> str:
         each = f"each {topology.slice} bundles " if topology.slice else ""
         return f"{each}together on one {topology.key}"
     return f"each on another {topology.key}" if topology.skew is None else f"evenly over {topology.key}"
+
+
+def solved(plan: Plan) -> PlanView:
+    """Return how a plan was reached, without whom it concerns."""
+    stats = plan.stats
+    return PlanView(
+        planner=stats.planner,
+        status=stats.status,
+        objective=stats.objective,
+        bound=stats.bound,
+        gap=stats.gap,
+        wall_s=stats.wall_s,
+        terms=dict(stats.terms),
+        fallbacks=stats.fallbacks,
+    )
 
 
 def names_of(state: State, nodes: Iterable[NodeId]) -> tuple[str, ...]:
