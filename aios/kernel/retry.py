@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aios.kernel.events import Finished, Outcome, Requeued
-from aios.kernel.evolve import PREEMPTED_BY
+from aios.kernel.lifecycle import PREEMPTED_BY
 from aios.kernel.state import Attempt, Status, Workload
 
 FIRST_DELAY_S = 1.0
