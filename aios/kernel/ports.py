@@ -48,6 +48,8 @@ class ObservedAttempt:
     exit_code: int | None = None
     artefacts: tuple[Artefact, ...] = ()
     metrics: str = "{}"
+    size: int = 0
+    """How many bundles it holds now, where that was changed in place; 0: as launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +254,24 @@ class StaleEpoch(Exception):
     """A later control plane has taken over; this one must stop."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What folding the log up to event ``sequence`` gave, in bytes of whoever saved it."""
+
+    sequence: int
+    body: bytes
+
+
 class Log(Protocol):
     """The event log: one writer at a time, durable before ``append`` returns.
 
     ``begin`` takes over: it returns a new epoch, and from then on appends of earlier epochs raise ``StaleEpoch``.
     ``append`` writes all the events or none. ``read`` gives (sequence number, event) in order, after ``after``.
+
+    ``save_snapshot`` replaces the snapshot before it, under the same epoch check; it raises ValueError where there is
+    no event ``sequence`` yet. ``load_snapshot`` returns the latest one, None where there is none or where it is not as
+    it was written, or not of this log: then the log is folded from its start. Whether the bytes can be understood
+    is for the reader to judge, who passes over what another version wrote.
     """
 
     def begin(self) -> int: ...
@@ -264,3 +279,7 @@ class Log(Protocol):
     def append(self, epoch: int, events: Sequence[Event]) -> int: ...
 
     def read(self, after: int = 0) -> Iterator[tuple[int, Event]]: ...
+
+    def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None: ...
+
+    def load_snapshot(self) -> Snapshot | None: ...

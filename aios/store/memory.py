@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from aios.kernel.events import Event
-from aios.kernel.ports import StaleEpoch
+from aios.kernel.ports import Snapshot, StaleEpoch
 
 
 class MemoryLog:
@@ -15,6 +15,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._epoch = 0
+        self._snapshot: Snapshot | None = None
         self._lock = threading.Lock()
 
     def begin(self) -> int:
@@ -25,8 +26,7 @@ class MemoryLog:
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         """Add all the events and return the number of the last one."""
         with self._lock:
-            if epoch != self._epoch:
-                raise StaleEpoch(f"epoch {epoch} is over, {self._epoch} writes now")
+            self._refuse_stale(epoch)
             self._events.extend(events)
             return len(self._events)
 
@@ -35,5 +35,21 @@ class MemoryLog:
             events = self._events[after:]
         return enumerate(events, start=after + 1).__iter__()
 
+    def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None:
+        """Keep what folding the log up to event ``sequence`` gave, in place of the snapshot before it."""
+        with self._lock:
+            self._refuse_stale(epoch)
+            if not 0 < sequence <= len(self._events):
+                raise ValueError(f"there is no event {sequence} in the log to keep a snapshot of")
+            self._snapshot = Snapshot(sequence, body)
+
+    def load_snapshot(self) -> Snapshot | None:
+        with self._lock:
+            return self._snapshot
+
     def close(self) -> None:
         """Do nothing: there is nothing open."""
+
+    def _refuse_stale(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            raise StaleEpoch(f"epoch {epoch} is over, {self._epoch} writes now")

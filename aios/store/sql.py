@@ -7,47 +7,24 @@ row that was changed, lost or moved shows when it is read, and nothing is repair
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+import structlog
+from sqlalchemy.engine import Connection
 
-from aios.errors import CorruptLog, StoreError, UnreadableEvent
-from aios.kernel.events import Event, Submitted, WorkloadId
-from aios.kernel.ports import StaleEpoch
+from aios.errors import CorruptLog, UnreadableEvent
+from aios.kernel.events import Event, WorkloadId
+from aios.kernel.ports import Snapshot, StaleEpoch
+from aios.store.chain import GENESIS, chained, checksum_of, snapshot_checksum
 from aios.store.codec import dumps, loads
-from aios.store.databases import RESTORE, creating, display_name, explained, open_engine, writing
+from aios.store.databases import RESTORE, display_name, explained, open_engine, writing
+from aios.store.schema import EventRow, MetaRow, events_table, meta_table, prepare, read_meta, snapshots_table
 
-SCHEMA = 1
 PAGE = 2000
-GENESIS = hashlib.sha256(b"aios event log").hexdigest()
-"""What the first event's checksum is chained to."""
 
-_tables = sa.MetaData()
-_Seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite keys its rows by INTEGER alone
-
-events_table = sa.Table(
-    "events",
-    _tables,
-    sa.Column("seq", _Seq, primary_key=True, autoincrement=False),
-    sa.Column("epoch", _Seq, nullable=False),
-    sa.Column("at_s", sa.Double, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("workload", sa.Text, nullable=True, index=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("checksum", sa.Text, nullable=False),
-)
-meta_table = sa.Table(
-    "meta",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("schema_version", sa.Integer, nullable=False),
-    sa.Column("epoch", _Seq, nullable=False),
-    sa.Column("head_seq", _Seq, nullable=False),
-    sa.Column("head_checksum", sa.Text, nullable=False),
-)
+_log = structlog.get_logger("aios.store")
 
 
 class SqlLog:
@@ -67,12 +44,12 @@ class SqlLog:
         self.name = display_name(url)
         with self._errors("open"):
             self._engine = open_engine(url)
-            self._prepare()
+            prepare(self._engine, self.name)
 
     def begin(self) -> int:
         """Take over: return a new epoch; appends of earlier ones raise StaleEpoch from here on."""
         with self._errors("write"), writing(self._engine) as connection:
-            epoch = self._meta(connection, lock=True).epoch + 1
+            epoch = read_meta(connection, self.name, lock=True).epoch + 1
             connection.execute(meta_table.update().values(epoch=epoch))
             return int(epoch)
 
@@ -80,10 +57,9 @@ class SqlLog:
         """Write all the events or none, durable on return; return the number of the last event of the log."""
         lines = [dumps(event) for event in events]
         with self._errors("write"), writing(self._engine) as connection:
-            meta = self._meta(connection, lock=True)
-            if meta.epoch != epoch:
-                raise StaleEpoch(f"epoch {epoch} was succeeded by {meta.epoch}: this control plane must stop")
-            rows = _chained(meta.head_seq, meta.head_checksum, epoch, events, lines)
+            meta = read_meta(connection, self.name, lock=True)
+            _refuse_stale(meta, epoch)
+            rows = chained(meta.head_seq, meta.head_checksum, epoch, events, lines)
             if not rows:
                 return int(meta.head_seq)
             connection.execute(events_table.insert(), rows)
@@ -102,7 +78,7 @@ class SqlLog:
         checksum, epoch = before
         while True:
             with self._errors("read"), self._engine.connect() as connection:
-                head = self._meta(connection)
+                head = read_meta(connection, self.name)
                 page = connection.execute(
                     events_table.select().where(events_table.c.seq > after).order_by(events_table.c.seq).limit(PAGE)
                 ).all()
@@ -138,33 +114,34 @@ class SqlLog:
             if len(page) < PAGE:
                 return
 
+    def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None:
+        """Keep what folding the log up to event ``sequence`` gave, in place of the snapshot before it."""
+        with self._errors("write"), writing(self._engine) as connection:
+            _refuse_stale(read_meta(connection, self.name, lock=True), epoch)
+            event = self._checksum_at(connection, sequence)
+            if event is None:
+                raise ValueError(f"there is no event {sequence} in the log {self.name} to keep a snapshot of")
+            checksum = snapshot_checksum(event, sequence, epoch, body)
+            connection.execute(snapshots_table.delete())
+            row = {"seq": sequence, "epoch": epoch, "body": body, "checksum": checksum}
+            connection.execute(snapshots_table.insert().values(row))
+
+    def load_snapshot(self) -> Snapshot | None:
+        """Return the snapshot; one that is not as it was written is passed over, and said so: the log is the truth."""
+        with self._errors("read"), self._engine.connect() as connection:
+            row = connection.execute(snapshots_table.select().order_by(snapshots_table.c.seq.desc())).first()
+            event = None if row is None else self._checksum_at(connection, row.seq)
+        if row is None:
+            return None
+        whole = event is not None and isinstance(row.body, bytes) and isinstance(row.epoch, int)
+        if not whole or row.checksum != snapshot_checksum(str(event), row.seq, row.epoch, row.body):
+            _log.warning("snapshot_ignored", log=self.name, seq=row.seq, why="it does not match its checksum")
+            return None
+        return Snapshot(row.seq, row.body)
+
     def close(self) -> None:
         """Close all connections; nothing is lost without it."""
         self._engine.dispose()
-
-    def _prepare(self) -> None:
-        with self._engine.connect() as connection:
-            new = not sa.inspect(connection).has_table(meta_table.name)
-        if new:
-            with creating(self._engine) as connection:
-                _tables.create_all(connection)
-                if connection.execute(meta_table.select()).first() is None:
-                    head = {"epoch": 0, "head_seq": 0, "head_checksum": GENESIS}
-                    connection.execute(meta_table.insert().values(id=1, schema_version=SCHEMA, **head))
-        with self._engine.connect() as connection:
-            schema = self._meta(connection).schema_version
-        if schema > SCHEMA:
-            raise StoreError(
-                f"the log {self.name} has schema {schema}, this version of AIOS knows {SCHEMA}",
-                hint="start the newer version of AIOS that wrote it",
-            )
-
-    def _meta(self, connection: Connection, lock: bool = False) -> Row[tuple[int, int, int, int, str]]:
-        query = meta_table.select()
-        row = connection.execute(query.with_for_update() if lock else query).first()
-        if row is None or not all(isinstance(value, int) for value in row[:4]):
-            raise CorruptLog(f"the log {self.name} has lost its head", hint=RESTORE)
-        return row
 
     def _before(self, after: int) -> tuple[str, int] | None:
         """Return checksum and epoch of event ``after``, to which the next one is chained; None past the end."""
@@ -172,13 +149,17 @@ class SqlLog:
             return GENESIS, 0
         with self._errors("read"), self._engine.connect() as connection:
             row = connection.execute(events_table.select().where(events_table.c.seq == after)).first()
-            head = self._meta(connection)
+            head = read_meta(connection, self.name)
         if row is None and after <= head.head_seq:
             raise self._corrupt(after, "is missing")
         return None if row is None else (row.checksum, row.epoch)
 
-    def _verified(self, row: Row[tuple[int, int, float, str, str | None, str, str]], chained_to: str) -> Event:
-        wanted = _checksum(chained_to, row.seq, row.epoch, row.at_s, row.type, row.workload, row.body)
+    def _checksum_at(self, connection: Connection, seq: int) -> str | None:
+        checksum: str | None = connection.scalar(sa.select(events_table.c.checksum).where(events_table.c.seq == seq))
+        return checksum
+
+    def _verified(self, row: EventRow, chained_to: str) -> Event:
+        wanted = checksum_of(chained_to, row.seq, row.epoch, row.at_s, row.type, row.workload, row.body)
         if wanted != row.checksum:
             raise self._corrupt(row.seq, "does not match its checksum")
         try:
@@ -186,7 +167,7 @@ class SqlLog:
         except UnreadableEvent as error:
             raise UnreadableEvent(f"event {row.seq} of {self.name}: {error.message}", hint=error.hint) from error
 
-    def _check_end(self, head: Row[tuple[int, int, int, int, str]], seq: int, checksum: str, epoch: int) -> None:
+    def _check_end(self, head: MetaRow, seq: int, checksum: str, epoch: int) -> None:
         if seq < head.head_seq:
             raise self._corrupt(seq + 1, f"is missing; the log had {head.head_seq} events")
         if seq > head.head_seq or epoch > head.epoch or (0 < seq == head.head_seq and checksum != head.head_checksum):
@@ -201,32 +182,6 @@ class SqlLog:
             yield
 
 
-def workload_of(event: Event) -> WorkloadId | None:
-    """Return the workload that an event is about, None for events of the whole cluster."""
-    if isinstance(event, Submitted):
-        return event.work.id
-    workload: WorkloadId | None = getattr(event, "workload", None)
-    return workload
-
-
-def _chained(
-    seq: int, checksum: str, epoch: int, events: Sequence[Event], lines: Sequence[str]
-) -> list[dict[str, object]]:
-    """Return the rows of new events, each chained to the one before it."""
-    rows: list[dict[str, object]] = []
-    for event, body in zip(events, lines, strict=True):
-        seq += 1
-        kind, at_s, workload = type(event).__name__, float(event.at_s), workload_of(event)
-        checksum = _checksum(checksum, seq, epoch, at_s, kind, workload, body)
-        rows.append(
-            {
-                "seq": seq, "epoch": epoch, "at_s": at_s, "type": kind, "workload": workload,
-                "body": body, "checksum": checksum,
-            }
-        )  # fmt: skip
-    return rows
-
-
-def _checksum(before: str, seq: int, epoch: int, at_s: float, kind: str, workload: str | None, body: str) -> str:
-    text = f"{before}\n{seq}\n{epoch}\n{at_s!r}\n{kind}\n{'' if workload is None else workload}\n{body}"
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _refuse_stale(meta: MetaRow, epoch: int) -> None:
+    if meta.epoch != epoch:
+        raise StaleEpoch(f"epoch {epoch} was succeeded by {meta.epoch}: this control plane must stop")

@@ -17,6 +17,7 @@ import pytest
 
 from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable, UnreadableEvent
 from aios.kernel.events import EpochStarted, Event, Finished, Waits, WorkloadId
+from aios.kernel.ports import Snapshot
 from aios.store import databases, sql
 from aios.store.codec import loads
 from aios.store.sql import SqlLog
@@ -275,6 +276,62 @@ def test_a_batch_with_one_event_that_cannot_be_kept_is_not_kept_at_all(log: SqlL
     with pytest.raises(TypeError, match=r"Finished\.status"):
         log.append(epoch, events)
     assert list(log.read()) == []
+
+
+BROKEN_SNAPSHOTS = [
+    pytest.param("UPDATE snapshots SET body = x'6162'", id="body"),
+    pytest.param("UPDATE snapshots SET body = 'text'", id="text"),
+    pytest.param("UPDATE snapshots SET seq = 4", id="of another event"),
+    pytest.param("UPDATE snapshots SET seq = 400", id="of an event that is not there"),
+    pytest.param("UPDATE snapshots SET epoch = 7", id="epoch"),
+    pytest.param("UPDATE snapshots SET epoch = 'one'", id="epoch's type"),
+    pytest.param("UPDATE snapshots SET checksum = 'ab'", id="checksum"),
+]
+
+
+@pytest.mark.parametrize("statement", BROKEN_SNAPSHOTS)
+def test_a_broken_snapshot_is_passed_over_and_said_so(
+    log: SqlLog, path: Path, statement: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    epoch = log.begin()
+    log.append(epoch, [waits(i) for i in range(1, 10)])
+    log.save_snapshot(epoch, 5, b"a state")
+    change(path, statement)
+    assert log.load_snapshot() is None
+    assert "snapshot_ignored" in capsys.readouterr().out
+    assert len(list(log.read())) == 9
+    log.save_snapshot(epoch, 6, b"a newer state")
+    assert log.load_snapshot() == Snapshot(6, b"a newer state")
+
+
+def test_a_snapshot_of_another_log_is_passed_over(log: SqlLog, path: Path, tmp_path: Path) -> None:
+    """As after a restore: the numbers are the same, the events are not."""
+    written(path)
+    other = SqlLog(f"sqlite:///{tmp_path / 'other.db'}")
+    epoch = other.begin()
+    other.append(epoch, [waits(i, "of another log") for i in range(1, 10)])
+    other.save_snapshot(epoch, 5, b"another state")
+    connection = sqlite3.connect(path)
+    connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
+    connection.execute("INSERT INTO main.snapshots SELECT * FROM other.snapshots")
+    connection.commit()
+    connection.close()
+    assert log.load_snapshot() is None
+
+
+def test_a_store_of_the_first_schema_gets_what_it_lacks_and_keeps_its_events(path: Path) -> None:
+    written(path)
+    change(path, "DROP TABLE snapshots")
+    change(path, "UPDATE meta SET schema_version = 1")
+    log = SqlLog(f"sqlite:///{path}")
+    assert [event for _, event in log.read()] == [waits(i) for i in range(1, 10)]
+    assert log.load_snapshot() is None
+    epoch = log.begin()
+    log.save_snapshot(epoch, 9, b"a state")
+    log.close()
+    again = SqlLog(f"sqlite:///{path}")
+    assert again.load_snapshot() == Snapshot(9, b"a state")
+    assert again.append(epoch, [waits(10)]) == 10
 
 
 def test_a_log_of_a_newer_schema_is_refused(path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from aios.kernel.events import Event, Waits, WorkloadId
-from aios.kernel.ports import Log, StaleEpoch
+from aios.kernel.ports import Log, Snapshot, StaleEpoch
 from aios.store.sql import SqlLog
 
 POSTGRES = os.environ.get("AIOS_TEST_POSTGRES")
@@ -193,6 +193,41 @@ def test_a_reader_that_stopped_halfway_does_not_hold_up_the_writer(reopen: Opene
     assert [n for n, _ in half][:7] == [4, 5, 6, 7, 8, 9, 10]
 
 
+def test_a_new_log_has_no_snapshot(reopen: Opener) -> None:
+    assert reopen().load_snapshot() is None
+
+
+def test_a_snapshot_is_kept_and_replaces_the_one_before_it(reopen: Opener) -> None:
+    log = reopen()
+    epoch = log.begin()
+    log.append(epoch, batch(1, 5))
+    for sequence, body in ((3, b"after three"), (5, bytes(range(256)) * 40)):
+        log.save_snapshot(epoch, sequence, body)
+        assert log.load_snapshot() == reopen().load_snapshot() == Snapshot(sequence, body)
+    assert len(list(log.read(5))) == 0
+
+
+def test_a_snapshot_by_an_older_writer_is_refused(reopen: Opener) -> None:
+    old, new = reopen(), reopen()
+    epoch = old.begin()
+    old.append(epoch, batch(1, 2))
+    old.save_snapshot(epoch, 1, b"in time")
+    new.begin()
+    with pytest.raises(StaleEpoch):
+        old.save_snapshot(epoch, 2, b"late")
+    assert new.load_snapshot() == Snapshot(1, b"in time")
+
+
+@pytest.mark.parametrize("sequence", [0, 3])
+def test_a_snapshot_of_an_event_that_is_not_there_is_refused(reopen: Opener, sequence: int) -> None:
+    log = reopen()
+    epoch = log.begin()
+    log.append(epoch, batch(1, 2))
+    with pytest.raises(ValueError, match=f"no event {sequence}"):
+        log.save_snapshot(epoch, sequence, b"")
+    assert log.load_snapshot() is None
+
+
 class LogModel(RuleBasedStateMachine):
     """Any sequence of calls, beside a list that says what must come out."""
 
@@ -206,6 +241,7 @@ class LogModel(RuleBasedStateMachine):
         self.log = self.open()
         self.epochs: list[int] = [0]
         self.expected: list[Event] = []
+        self.snapshot: Snapshot | None = None
 
     @rule()
     def begin(self) -> None:
@@ -227,6 +263,18 @@ class LogModel(RuleBasedStateMachine):
         with pytest.raises(StaleEpoch):
             self.log.append(old, batch(1, 2))
 
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data(), body=st.binary(max_size=50))
+    def save_snapshot(self, data: st.DataObject, body: bytes) -> None:
+        self.snapshot = Snapshot(data.draw(st.integers(1, len(self.expected))), body)
+        self.log.save_snapshot(self.epochs[-1], self.snapshot.sequence, body)
+
+    @precondition(lambda self: self.expected and len(self.epochs) > 1)
+    @rule(data=st.data())
+    def snapshot_of_an_older_epoch(self, data: st.DataObject) -> None:
+        with pytest.raises(StaleEpoch):
+            self.log.save_snapshot(data.draw(st.sampled_from(self.epochs[:-1])), 1, b"late")
+
     @rule()
     def another_control_plane_opens_it(self) -> None:
         self.log = self.open()
@@ -238,6 +286,7 @@ class LogModel(RuleBasedStateMachine):
     @invariant()
     def all_is_there(self) -> None:
         assert list(self.log.read()) == list(enumerate(self.expected, start=1))
+        assert self.log.load_snapshot() == self.snapshot
 
     def teardown(self) -> None:
         self.stack.close()
