@@ -34,7 +34,7 @@ class Row:
 
     @property
     def where_planned(self) -> bool:
-        """Whether every worker of every attempt that started ran on the node that the plan gave it."""
+        """Whether every worker of every attempt that ran did so on the node that the plan gave it."""
         return all(attempt["planned_nodes"] == attempt["actual_nodes"] for attempt in self.every_attempt)
 
 
@@ -113,7 +113,7 @@ class Report:
 
 def row_of(view: WorkloadView, expected: str) -> Row:
     """Return a workload's line; nodes are those of its last attempt."""
-    started = [attempt for attempt in view.attempts if attempt.started_s is not None]
+    ran = [attempt for attempt in view.attempts if attempt.started_s is not None or attempt.actual_nodes]
     return Row(
         workload=view.name,
         tenant=view.tenant,
@@ -126,7 +126,7 @@ def row_of(view: WorkloadView, expected: str) -> Row:
         attempts=len(view.attempts),
         result=view.status,
         expected=expected,
-        every_attempt=[_attempt(attempt) for attempt in started],
+        every_attempt=[_attempt(attempt) for attempt in ran],
     )
 
 

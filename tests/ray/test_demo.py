@@ -23,7 +23,8 @@ def test_the_demo_ends_as_it_should_with_every_worker_where_it_was_planned(tmp_p
     assert report["ok"]
     assert report["problems"] == []
     attempts = [attempt for row in report["workloads"] for attempt in row["every_attempt"]]
-    assert len(attempts) > len(report["workloads"])
+    assert sum(row["attempts"] for row in report["workloads"]) > len(report["workloads"])
+    assert len(attempts) > len(report["workloads"]) // 2  # an attempt may end before it was ever seen running
     assert all(attempt["planned_nodes"] == attempt["actual_nodes"] for attempt in attempts)
     assert report["resumed"]["from_step"] >= 20
     assert all(answer["right"] for answer in report["endpoints"])
