@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import count
 
 from aios.adapters.simulated import Effects, Pace, Runtime, SimAttempt, estimated
-from aios.kernel.actions import Action, Forget, Kill, Launch, Stop
+from aios.kernel.actions import Action, Forget, Kill, Launch, Resize, Stop
 from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
 from aios.kernel.inputs import split
 from aios.kernel.ports import Observed, ObservedAttempt, ObservedNode, Phase
@@ -110,6 +110,8 @@ class SimExecutor:
         match action:
             case Launch():
                 self._launch(action)
+            case Resize():
+                self._resize(action)
             case Stop():
                 self._stop(action)
             case Kill():
@@ -169,6 +171,30 @@ class SimExecutor:
             self._save(attempt)
         self._end(key, Outcome.PREEMPTED if attempt.told == "preempt" else Outcome.STOPPED)
 
+    def _resize(self, resize: Resize) -> None:
+        """Let bundles go once their requests are answered, or start further ones where there is room."""
+        key = (resize.workload, resize.attempt)
+        attempt = self.attempts.get(key)
+        if attempt is None or not attempt.holds or attempt.told or attempt.resizing == resize.nodes:
+            return
+        attempt.resizing = resize.nodes
+        after_s = self._pace.yield_s if len(resize.nodes) < len(attempt.launch.nodes) else self._pace.ready_s
+        if not attempt.deaf:
+            self.at(self._now_s + after_s, lambda: self._resized(key, resize.nodes))
+
+    def _resized(self, key: tuple[WorkloadId, int], nodes: tuple[NodeId, ...]) -> None:
+        attempt = self.attempts.get(key)
+        if attempt is None or not attempt.holds or attempt.resizing != nodes or not self._reachable(attempt.launch):
+            return
+        before, after = attempt.launch, replace(attempt.launch, nodes=nodes)
+        self._free(before)
+        if len(nodes) > len(before.nodes) and not self._has_room(after):
+            self._hold(before)
+            self.at(self._now_s + 1.0, lambda: self._resized(key, nodes))
+            return
+        self._hold(after)
+        attempt.launch, attempt.size = after, len(nodes)
+
     def _kill(self, key: tuple[WorkloadId, int]) -> None:
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.phase is not Phase.ENDED and self._reachable(attempt.launch):
@@ -206,11 +232,14 @@ class SimExecutor:
         for id, amount in placed(launch.work.demand, launch.nodes).items():
             self._held[id] = self._held.get(id, Resources()) + amount
 
+    def _free(self, launch: Launch) -> None:
+        for id, amount in placed(launch.work.demand, launch.nodes).items():
+            self._held[id] = self._held[id] - amount
+
     def _let_go(self, attempt: SimAttempt, outcome: Outcome) -> None:
         """Free what an attempt holds, and count what it did in vain."""
         launch = attempt.launch
-        for id, amount in placed(launch.work.demand, launch.nodes).items():
-            self._held[id] = self._held[id] - amount
+        self._free(launch)
         assert attempt.started_s is not None, f"{launch.work.id}: what holds its nodes has begun"
         vain_s = min(self._now_s, attempt.works_from_s) - attempt.started_s
         if outcome is not Outcome.SUCCEEDED and not launch.work.service:
@@ -306,6 +335,7 @@ class SimExecutor:
             attempt.error,
             {Outcome.SUCCEEDED: 0, Outcome.FAILED: 1}.get(attempt.outcome) if attempt.outcome else None,
             attempt.artefacts,
+            size=attempt.size,
         )
 
     def _has_room(self, launch: Launch) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aios.kernel.actions import Launch
 from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
 from aios.kernel.ports import Phase
+from placement.model import NodeId
 
 Runtime = Callable[[Work], float]
 """How long a workload runs from its beginning, in seconds of its whole gang at speed 1."""
@@ -57,6 +58,8 @@ class SimAttempt:
     artefacts: tuple[Artefact, ...] = ()
     told: str = ""
     deaf: bool = False  # ignores what it is told
+    size: int = 0  # bundles, where that was changed in place
+    resizing: tuple[NodeId, ...] = ()
     zombie: bool = False  # was cut off, and may run on beside its successor
 
     @property

@@ -1,4 +1,19 @@
-"""Wishes that the kernel has of the outside; each may be asked twice and does nothing new the second time."""
+"""Wishes that the kernel has of the outside; each may be asked twice and does nothing new the second time.
+
+A change of size in place. Work that answers requests (``Work.service``) and has a minimum below its size is made
+smaller or larger without a new attempt. The kernel records ``ResizeOrdered`` and asks ``Resize`` at every turn until
+the attempt is observed with ``ObservedAttempt.size`` equal to the number of nodes in the action; then it records
+``AttemptResized``.
+
+- The first ``min(before, after)`` bundles stay where they are. Smaller: the last bundles go, each after it has answered
+  the requests that it has (at the latest when ``grace_s`` is over). Larger: the new ones start on ``nodes[before:]``.
+- The executor reports ``size`` as the number of bundles that hold resources now, and counts no more and no less as held
+  by the attempt. It changes ``size`` only once the bundles that went are really gone, or the new ones really answer;
+  0 means: as launched. ``ObservedAttempt.nodes`` follows: where the replicas that are left really run.
+- An executor that cannot do it leaves ``size`` as it is. What has not shrunk 30 s after its grace is restarted smaller
+  as a new attempt; what has not grown within ``notice.START_S`` keeps the size that was seen.
+- Its order against others: ``Stop`` and ``Kill`` end the attempt whatever its size; ``Resize`` after them does nothing.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +60,17 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Have an attempt go on with bundle i on ``nodes[i]``, without ending it; see the top of this file."""
+
+    workload: WorkloadId
+    attempt: int
+    fence: int
+    nodes: tuple[NodeId, ...]
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """End an attempt now, with all that it holds; its last words stay readable."""
 
@@ -60,7 +86,7 @@ class Forget:
     attempt: int
 
 
-Action = Launch | Stop | Kill | Forget
+Action = Launch | Resize | Stop | Kill | Forget
 
 
 def attempt_name(workload: str, attempt: int) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from aios.kernel.events import PlanAdopted, PreemptionOrdered, Waits, WorkloadId
+from aios.kernel.events import PlanAdopted, PreemptionOrdered, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
+from aios.kernel.notice import START_S
 from aios.kernel.ports import Observed
 from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
+from aios.kernel.resizing import in_place, owner, parts
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status
 from placement.model import (
@@ -59,6 +61,9 @@ def adopt(fold: Fold, now_s: float, observed: Observed, proposed: Proposed, poli
     plan_id = fold.state.plan_id + 1
     fold.record(_adopted(now_s, plan_id, proposed.plan, refused))
     for preemption in plan.preemptions:
+        if owner(preemption.demand)[1]:
+            _resize_in_place(fold, now_s, preemption, plan_id)
+            continue
         _order(fold, now_s, preemption.demand, preemption.cause.value, preemption.beneficiaries)
     changes: tuple[Move | Resize, ...] = (*plan.moves, *plan.resizes)
     for change in changes:
@@ -119,15 +124,18 @@ def _accepted(refused: list[str], id: DemandId, why_not: str) -> bool:
 
 def _no_victim(state: State, order: Order) -> str:
     """Return why a workload cannot be told to yield, move or change its size, empty where it can."""
-    workload = state.workloads.get(WorkloadId(order.demand))
+    workload = state.workloads.get(owner(order.demand)[0])
     if workload is None or workload.current is None:
         return "it does not run any more"
     if workload.status is Status.STOPPING:
         return "it is ending already"
-    if isinstance(order, Resize) and len(workload.current.nodes) != order.before:
-        return f"it has {len(workload.current.nodes)} bundles, not {order.before}"
+    if workload.current.resizing_to is not None:
+        return "it is changing its size already"
+    demand, nodes = _held(state, order.demand)
+    if isinstance(order, Resize) and len(nodes) != order.before:
+        return f"it has {len(nodes)} bundles, not {order.before}"
     if not isinstance(order, Preemption):
-        return _not_on(state, workload.held(workload.current), order.nodes)
+        return _not_on(state, demand, order.nodes)
     return "" if workload.work.demand.preemptible else "it is not preemptible"
 
 
@@ -188,9 +196,14 @@ def _that_fit(
 
 
 def _held(state: State, id: DemandId) -> tuple[Demand, tuple[NodeId, ...]]:
-    workload = state.workloads[WorkloadId(id)]
-    assert workload.current is not None, f"{id}: only what runs can yield"
-    return workload.held(workload.current), workload.current.nodes
+    """Return what running work holds; of a service the part that the planner means."""
+    whose, above = owner(id)
+    workload = state.workloads[whose]
+    assert workload.current is not None, f"{whose}: only what runs can yield"
+    if not above:
+        return workload.held(workload.current), workload.current.nodes
+    minimum, rest = parts(workload, workload.current)
+    return rest, workload.current.nodes[len(minimum.bundles) :]
 
 
 def _waiting(present: Problem, plan: Plan, granted: set[DemandId]) -> dict[DemandId, Waiting]:
@@ -234,9 +247,13 @@ def _order(fold: Fold, now_s: float, id: DemandId, cause: str, beneficiaries: tu
 
 def _send_elsewhere(fold: Fold, now_s: float, change: Move | Resize, plan_id: int) -> None:
     """Have running work save its progress, and keep the nodes on which it goes on."""
-    workload = fold.state.workloads[WorkloadId(change.demand)]
+    id, above = owner(change.demand)
+    workload = fold.state.workloads[id]
     attempt = workload.current
     assert attempt is not None, f"{workload.id}: only what runs can move"
+    if above or (isinstance(change, Resize) and in_place(workload)):
+        _resize_in_place(fold, now_s, change, plan_id)
+        return
     if isinstance(change, Move):
         _order(fold, now_s, change.demand, "migration", change.beneficiaries)
         detail = f"it saves its progress and moves to {len(change.nodes)} other places"
@@ -255,6 +272,20 @@ def _send_elsewhere(fold: Fold, now_s: float, change: Move | Resize, plan_id: in
             attempt.form,
         )
     )
+
+
+def _resize_in_place(fold: Fold, now_s: float, order: Order, plan_id: int) -> None:
+    """Have a service give up bundles, or get more, and go on; what would move of it goes, and may come back later."""
+    id, above = owner(order.demand)
+    workload = fold.state.workloads[id]
+    attempt = workload.current
+    assert attempt is not None, f"{id}: only what runs changes its size"
+    least = attempt.nodes[: workload.held(attempt).min_bundles] if above else ()
+    nodes = (*least, *(order.nodes if isinstance(order, Resize) else ()))
+    deadline_s = now_s + (START_S if len(nodes) > len(attempt.nodes) else workload.work.grace_s)
+    cause = "" if isinstance(order, Move) or order.cause is None else order.cause.value
+    whom = tuple(WorkloadId(id) for id in order.beneficiaries)
+    fold.record(ResizeOrdered(now_s, id, attempt.number, nodes, cause, whom, plan_id, deadline_s))
 
 
 def _grant_or_keep(fold: Fold, now_s: float, room: Room, one: Grant, plan_id: int, plan: Plan) -> None:

@@ -243,6 +243,30 @@ class PreemptionOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeOrdered:
+    """An attempt goes on in place with bundle i on ``nodes[i]``; what it gives up is for ``beneficiaries``."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    nodes: tuple[NodeId, ...]
+    cause: str = ""
+    beneficiaries: tuple[WorkloadId, ...] = ()
+    plan_id: int = 0
+    deadline_s: float = 0.0  # until when what is given up should be free
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResized:
+    """The attempt has the size that was ordered: it holds ``nodes`` and nothing else."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """The attempt runs; ``nodes`` are where its workers really are, as Ray says."""
 
@@ -350,6 +374,8 @@ Event = (
     | Waits
     | Granted
     | PreemptionOrdered
+    | ResizeOrdered
+    | AttemptResized
     | AttemptStarted
     | AttemptReady
     | PlacementDiffered
@@ -377,6 +403,8 @@ EVENTS: tuple[type, ...] = (
     Waits,
     Granted,
     PreemptionOrdered,
+    ResizeOrdered,
+    AttemptResized,
     AttemptStarted,
     AttemptReady,
     PlacementDiffered,

@@ -10,6 +10,7 @@ from immutables import Map
 from aios.kernel import lifecycle
 from aios.kernel.events import (
     AttemptEnded,
+    AttemptResized,
     EpochStarted,
     Event,
     Finished,
@@ -24,6 +25,7 @@ from aios.kernel.events import (
     Requeued,
     ReservationEnded,
     ReservationsApplied,
+    ResizeOrdered,
     Submitted,
     SuspendRequested,
     TenantsApplied,
@@ -136,7 +138,7 @@ def _beside(event: WorkloadEvent, state: State) -> State:
             return replace(state, fence=max(state.fence, event.fence), waits=_without(state, event.workload))
         case SuspendRequested():
             return replace(state, waits=_without(state, event.workload))
-        case AttemptEnded():
+        case AttemptEnded() | ResizeOrdered() | AttemptResized():  # what it held until now
             return replace(state, usage=_used(event, state))
         case Requeued():
             keeps = _goes_on_elsewhere(state, event.workload)
@@ -179,8 +181,8 @@ def _submitted(event: Submitted, state: State) -> State:
     )
 
 
-def _used(event: AttemptEnded, state: State) -> Map[TenantId, Past]:
-    """Return the tenants' past use with an attempt that ends."""
+def _used(event: AttemptEnded | ResizeOrdered | AttemptResized, state: State) -> Map[TenantId, Past]:
+    """Return the tenants' past use with what an attempt has held until now."""
     workload = state.workloads.get(event.workload)
     if workload is None or workload.current is None or workload.current.number != event.attempt:
         return state.usage

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from aios.kernel import resizing
 from aios.kernel.events import (
     AttemptEnded,
     AttemptReady,
+    AttemptResized,
     AttemptStarted,
     CheckpointSaved,
     Finished,
@@ -16,6 +18,7 @@ from aios.kernel.events import (
     PlacementDiffered,
     PreemptionOrdered,
     Requeued,
+    ResizeOrdered,
     ResumeRequested,
     StopRequested,
     Submitted,
@@ -46,6 +49,8 @@ WorkloadEvent = (
     | Waits
     | Granted
     | PreemptionOrdered
+    | ResizeOrdered
+    | AttemptResized
     | AttemptStarted
     | AttemptReady
     | PlacementDiffered
@@ -82,6 +87,10 @@ def after(event: WorkloadEvent, workload: Workload, nodes: Mapping[NodeId, Node]
             return _granted(event, workload)
         case PreemptionOrdered():
             return _preemption_ordered(event, workload)
+        case ResizeOrdered():
+            return resizing.ordered(event, workload)
+        case AttemptResized():
+            return resizing.done(event, workload)
         case AttemptStarted():
             return _attempt_started(event, workload)
         case AttemptReady():

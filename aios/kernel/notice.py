@@ -13,6 +13,7 @@ from dataclasses import replace
 from aios.kernel.events import (
     AttemptEnded,
     AttemptReady,
+    AttemptResized,
     AttemptStarted,
     CheckpointSaved,
     Finished,
@@ -122,6 +123,9 @@ def _progress(fold: Fold, now_s: float, workload: Workload, attempt: Attempt, se
         fold.record(AttemptStarted(now_s, id, number, seen.nodes))
     if news and differs(attempt.nodes, seen.nodes) and not differs(attempt.nodes, attempt.actual):
         fold.record(PlacementDiffered(now_s, id, number, attempt.nodes, seen.nodes))
+    to = attempt.resizing_to
+    if to is not None and (seen.size or attempt.first_size) == to and seen.phase is not Phase.ENDED:
+        fold.record(AttemptResized(now_s, id, number, attempt.nodes[:to]))
     if seen.phase is Phase.READY and attempt.ready_s is None:
         fold.record(AttemptReady(now_s, id, number, seen.artefacts))
         _publish(fold, now_s, id, number, seen)

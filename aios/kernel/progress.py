@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, Waits
+from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
 from aios.kernel.queue import kept_demand, kept_nodes_of, unmet, yielding_for
+from aios.kernel.resizing import LATE_S, shrinks
 from aios.kernel.room import Room
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload
 from placement.model import NodeState
@@ -26,6 +27,7 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
             _settle(fold, now_s, workload)
         else:
             _leave_draining(fold, now_s, workload, workload.current)
+            _hurry(fold, now_s, id)
     _grant_kept(fold, now_s, observed)
 
 
@@ -65,6 +67,22 @@ def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attem
         asked = [grace_s for id in attempt.nodes if (grace_s := fold.state.drains.get(id)) is not None]
         deadline_s = now_s + min(asked, default=workload.work.grace_s)
         fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, "node", (), deadline_s))
+
+
+def _hurry(fold: Fold, now_s: float, id: WorkloadId) -> None:
+    """Settle a change of size in place that does not come: smaller by a restart, or no larger after all."""
+    workload = fold.state.workloads[id]
+    attempt = workload.current
+    if attempt is None or attempt.resize_by_s is None or attempt.deadline_s is not None:
+        return
+    if shrinks(attempt) and now_s >= attempt.resize_by_s + LATE_S:
+        nodes, whom = attempt.nodes[: attempt.resizing_to], attempt.preempted_for
+        fold.record(PreemptionOrdered(now_s, id, attempt.number, "resize", whom, now_s + workload.work.grace_s))
+        detail = f"it did not get smaller in time: it starts anew with {len(nodes)} bundles"
+        fold.wait(Waits(now_s, id, fold.state.workloads[id].reason, detail, (), nodes, attempt.plan_id, attempt.form))
+    elif not shrinks(attempt) and now_s >= attempt.resize_by_s:
+        nodes = attempt.nodes[: attempt.resized_from]
+        fold.record(ResizeOrdered(now_s, id, attempt.number, nodes, "late", (), 0, now_s + workload.work.grace_s))
 
 
 def _missing_input(state: State, workload: Workload) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
+from aios.kernel.resizing import in_place, parts, shrinks, staying
 from aios.kernel.state import Attempt, State, Status, Workload
 from aios.kernel.used import with_usage
 from placement.model import (
@@ -35,6 +36,9 @@ from placement.model.demand import counted
 
 RESIZE_AFTER_S = 300.0
 """How long elastic work runs before it may grow: each change of size costs a restart from its checkpoint."""
+
+RESIZE_IN_PLACE_AFTER_S = 30.0
+"""How long a service keeps its size before it may grow: a change in place costs no restart."""
 
 LEAST_LEFT_S = 1.0
 """What is thought to be left of work that has outrun its estimate."""
@@ -95,7 +99,8 @@ def _wants(state: State, workload: Workload, now_s: float) -> bool:
 
 def problem(state: State, now_s: float, observed: Observed, policy: Policy | None = None) -> Problem:
     """Return the cluster as the planner is to see it."""
-    running, pending = [], []
+    running: list[Running] = []
+    pending: list[Demand] = []
     leaving: list[Mapping[NodeId, Resources]] = []
     kept_nodes: list[Mapping[NodeId, Resources]] = []
     all_kept = kept_nodes_of(state)
@@ -104,7 +109,12 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
         if attempt is not None and yields(attempt):
             leaving.append(placed(workload.held(attempt), attempt.nodes))
         elif attempt is not None:
-            running.append(_running(workload, attempt, now_s))
+            if in_place(workload):
+                running.extend(_service(workload, attempt, now_s))
+            else:
+                running.append(_running(workload, attempt, now_s))
+            if shrinks(attempt):
+                leaving.append(_given_up(workload, attempt))
         if nodes:
             demand = as_left(workload, kept_demand(state, workload))
             kept_nodes.append(placed(demand, nodes))
@@ -241,9 +251,16 @@ def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
     found = []
     for other in live(state):
         attempt = other.current
-        if attempt is not None and yields(attempt) and id in attempt.preempted_for:
+        if attempt is not None and (yields(attempt) or shrinks(attempt)) and id in attempt.preempted_for:
             found.append(other.id)
     return tuple(found)
+
+
+def _given_up(workload: Workload, attempt: Attempt) -> dict[NodeId, Resources]:
+    """Return what an attempt holds that it was told to give up."""
+    held = workload.held(attempt)
+    stays = placed(held, staying(attempt))
+    return _surplus(placed(held, attempt.nodes), stays)
 
 
 def placed(demand: Demand, nodes: tuple[NodeId, ...]) -> dict[NodeId, Resources]:
@@ -288,15 +305,33 @@ def _running(workload: Workload, attempt: Attempt, now_s: float) -> Running:
     return Running(now, attempt.nodes, started_s, saved_s)
 
 
+def _service(workload: Workload, attempt: Attempt, now_s: float) -> tuple[Running, ...]:
+    """Return a service as two: its minimum, which is never taken from it, and what it has above that."""
+    minimum, rest = parts(workload, attempt)
+    nodes, least = staying(attempt), len(minimum.bundles)
+    started_s = attempt.granted_s if attempt.started_s is None else attempt.started_s
+    grows = workload.status is not Status.STOPPING and may_grow(workload, attempt, now_s)
+    if len(nodes) <= least:
+        most = (*minimum.bundles, *rest.bundles) if grows else minimum.bundles
+        return (Running(replace(minimum, bundles=most), nodes, started_s),)
+    may_yield = rest.preemptible and workload.status is not Status.STOPPING and attempt.resizing_to is None
+    now = _as_placed(rest, nodes[least:], preemptible=may_yield)
+    if may_yield and resizes_s(workload, attempt) is not None:
+        now = replace(now, bundles=rest.bundles if grows else now.bundles, min_bundles=1)
+    return Running(minimum, nodes[:least], started_s), Running(now, nodes[least:], started_s)
+
+
 def resizes_s(workload: Workload, attempt: Attempt) -> float | None:
     """Return from when a running elastic workload may grow; None where its size stays.
 
-    It goes on from its checkpoint with another number of bundles; a service would stop answering meanwhile.
+    It goes on from its checkpoint with another number of bundles; a service changes in place, one change at a time.
     """
     demand = workload.held(attempt)
-    if workload.work.service or demand.min_bundles == len(demand.bundles) or attempt.started_s is None:
+    if demand.min_bundles == len(demand.bundles) or attempt.started_s is None or attempt.resizing_to is not None:
         return None
-    return attempt.started_s + RESIZE_AFTER_S
+    if not workload.work.service:
+        return attempt.started_s + RESIZE_AFTER_S
+    return None if attempt.ready_s is None else max(attempt.ready_s, attempt.held_from_s) + RESIZE_IN_PLACE_AFTER_S
 
 
 def may_grow(workload: Workload, attempt: Attempt, now_s: float) -> bool:

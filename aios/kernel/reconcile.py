@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aios.kernel.actions import Action, Forget, Kill, Launch, Stop
+from aios.kernel.actions import Action, Forget, Kill, Launch, Resize, Stop
 from aios.kernel.events import WorkloadId
 from aios.kernel.inputs import resolved
 from aios.kernel.ports import Observed, ObservedAttempt, Phase
@@ -41,6 +41,8 @@ def _further(
     state: State, now_s: float, workload: Workload, attempt: Attempt, seen: ObservedAttempt | None
 ) -> list[Action]:
     """Bring one open attempt nearer to what is wanted of it."""
+    if attempt.deadline_s is None and attempt.resizing_to is not None and seen is not None:
+        return _resize(now_s, workload, attempt, seen)
     if attempt.deadline_s is None:
         return [_launch(state, workload, attempt)] if seen is None and attempt.started_s is None else []
     if seen is None or seen.phase is Phase.ENDED:
@@ -51,6 +53,13 @@ def _further(
         return []
     why = "stop" if workload.stop_requested_s is not None else "preempt"
     return [Stop(workload.id, attempt.number, why, attempt.deadline_s - now_s)]
+
+
+def _resize(now_s: float, workload: Workload, attempt: Attempt, seen: ObservedAttempt) -> list[Action]:
+    if seen.phase is Phase.ENDED or (seen.size or attempt.first_size) == attempt.resizing_to:
+        return []
+    grace_s = max(0.0, (attempt.resize_by_s or now_s) - now_s)
+    return [Resize(workload.id, attempt.number, attempt.fence, attempt.nodes[: attempt.resizing_to], grace_s)]
 
 
 def _launch(state: State, workload: Workload, attempt: Attempt) -> Launch:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from aios.kernel.ports import Observed
 from aios.kernel.queue import foreign_use, kept_demand, kept_nodes_of, live, placed, yields
+from aios.kernel.resizing import staying as staying_nodes
 from aios.kernel.state import State
 from placement.model import Demand, NodeId, NodeState, Resources, total
 
@@ -23,7 +24,7 @@ class Room:
             if attempt is not None:
                 held.append(placed(workload.held(attempt), attempt.nodes))
                 if not yields(attempt):
-                    staying.append(held[-1])
+                    staying.append(placed(workload.held(attempt), staying_nodes(attempt)))
         foreign = foreign_use(observed)
         self._now = _Free(state, [foreign, *held])
         self._later = _Free(state, [foreign, *staying])

@@ -74,6 +74,16 @@ class Attempt:
     preempted_for: tuple[WorkloadId, ...] = ()
     preempt_cause: str = ""
     deadline_s: float | None = None  # when it is killed, once it has been asked to end
+    resizing_to: int | None = None  # the size that was ordered in place and not seen yet
+    resize_by_s: float | None = None
+    first_size: int = 0  # bundles at its launch, where that was changed in place
+    resized_from: int = 0  # bundles before the latest change in place
+    since_s: float | None = None  # since when it holds these nodes, where that was changed in place
+
+    @property
+    def held_from_s(self) -> float:
+        """Since when it holds what it holds now."""
+        return self.granted_s if self.since_s is None else self.since_s
 
 
 @dataclass(frozen=True, slots=True)

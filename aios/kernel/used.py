@@ -19,7 +19,7 @@ def with_attempt(past: Past | None, workload: Workload, attempt: Attempt, now_s:
     """
     before_s, amounts = past if past is not None else (now_s, ())
     total = decayed(dict(amounts), now_s - before_s, half_life_s)
-    seconds = max(0.0, now_s - attempt.granted_s)
+    seconds = max(0.0, now_s - attempt.held_from_s)
     counted_s = half_life_s / math.log(2) * -math.expm1(-math.log(2) * seconds / half_life_s)
     held = workload.held(attempt).resources(len(attempt.nodes))
     for name, amount in held.to_ray().items():

@@ -24,4 +24,4 @@ def saved_s(workload: Workload, attempt: Attempt, nodes: Mapping[NodeId, Node]) 
 
 def received(workload: Workload, attempt: Attempt, until_s: float) -> float:
     """Return the accelerator-seconds (CPU-seconds where it has none) that an attempt has held by then."""
-    return max(0.0, until_s - attempt.granted_s) * units(workload.held(attempt).resources(len(attempt.nodes)))
+    return max(0.0, until_s - attempt.held_from_s) * units(workload.held(attempt).resources(len(attempt.nodes)))

@@ -80,9 +80,9 @@ def test_an_elastic_gang_that_runs_may_shrink_at_once_and_grow_after_a_while() -
     assert (len(running.demand.bundles), running.demand.min_bundles) == (4, 1)
 
 
-def test_a_service_keeps_its_size_for_it_would_stop_answering() -> None:
+def test_a_service_without_a_minimum_below_its_size_keeps_its_size() -> None:
     bench = Bench()
-    bench.turn(submit(want("a", 4, min_bundles=1, service=True)))
+    bench.turn(submit(want("a", 2, service=True)))
     bench.runs("a", "n1", "n2")
     bench.turn(after_s=RESIZE_AFTER_S)
     (running,) = shown(bench).running
