@@ -116,9 +116,18 @@ def demand_value(problem: Problem, demand: Demand, nodes: Sequence[Node], form: 
     return Values(problem).of(demand, rate(demand, nodes, form))
 
 
-def plan_terms(problem: Problem, plan: Plan, base: float = PRIORITY_BASE) -> tuple[tuple[str, float], ...]:
-    """Return the parts of a plan's value, in accelerators of the lowest class: started, grown, entitled, harm."""
-    values = Values(problem, base)
+def plan_terms(
+    problem: Problem,
+    plan: Plan,
+    base: float = PRIORITY_BASE,
+    values: Values | None = None,
+    use: Mapping[TenantId, int] | None = None,
+) -> tuple[tuple[str, float], ...]:
+    """Return the parts of a plan's value, in accelerators of the lowest class: started, grown, entitled, harm.
+
+    ``values`` and ``use`` (of ``use_of``) are worked out here unless somebody has them already.
+    """
+    values = Values(problem, base) if values is None else values
     nodes = {node.id: node for node in problem.nodes}
     demands = {d.id: d for d in problem.pending}
     running = {r.demand.id: r for r in problem.running}
@@ -160,7 +169,7 @@ def plan_terms(problem: Problem, plan: Plan, base: float = PRIORITY_BASE) -> tup
         harm += worth * (move.cost_s / max(1, len(move.nodes)) + RESTART_S) / LOSS_HORIZON_S
     bonus = 0.0
     if changes:
-        use = use_of(problem, entitled)
+        use = use_of(problem, entitled) if use is None else use
         for tenant, by_name in changes.items():
             facts = entitled[tenant]
             before = use[tenant]

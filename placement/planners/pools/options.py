@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,7 @@ MOST_MIXES = 8
 """How many ways a gang of unlike bundles may be spread over pools that do not all take each of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """Where and how large: a form, its number of bundles and the pool of each kind of bundle."""
 
     form: Form
@@ -75,6 +75,13 @@ class Columns:
     profile: Ints
     entries: list[list[tuple[int, float]]]
 
+    def of_each(self, measure: Callable[[Way], float]) -> Floats:
+        """Return a measure of every column that depends on its bundles alone: it is asked once for each profile."""
+        profiles, first = np.unique(self.profile, return_index=True)
+        out = np.zeros(int(profiles[-1]) + 1 if len(profiles) else 0)
+        out[profiles] = [measure(self.ways[c]) for c in first.tolist()]
+        return out[self.profile]
+
 
 def pack_key(facts: Sequence[Facts]) -> str | None:
     """Return the label level at which most gangs must be together: the one whose blocks are counted."""
@@ -108,12 +115,13 @@ class Offers:
     def __init__(self, view: View, values: Values, blocks: Blocks, side_row: dict[tuple[int, int], int]) -> None:
         self.view, self.values, self.blocks, self.side_row = view, values, blocks, side_row
         self.entries: list[list[tuple[int, float]]] = []
-        self._profiles: dict[tuple[object, ...], int] = {}
         self._largest: dict[tuple[str, int], int] = {}
+        self._able: dict[tuple[int, int], list[int]] = {}
 
     def columns(self, facts: Sequence[Facts]) -> Columns:
         ways, gang, value, profile = list[Way](), list[int](), list[float](), list[int]()
         speeds: dict[tuple[object, int], float] = {}
+        profiles: dict[tuple[object, ...], int] = {}
         for g, fact in enumerate(facts):
             if not fact.simple:
                 continue
@@ -134,8 +142,11 @@ class Offers:
                             speed = min(speed, speeds[known]) if y != pools[0] else speeds[known]
                         if speed < least_speed:
                             continue
+                    likeness = (*map(id, needs), pools, fact.pack)
                     for size, (_, counts, rate) in enumerate(form.sizes):
-                        number = self._profile(fact, needs, counts, pools)
+                        number = profiles.get((counts, likeness))
+                        if number is None:
+                            number = profiles[counts, likeness] = self._profile(fact, needs, counts, pools)
                         if number >= 0:
                             ways.append(Way(form, size, pools))
                             gang.append(g)
@@ -154,20 +165,23 @@ class Offers:
 
     def _homes(self, fact: Facts, form: Form, needs: Sequence[Need], accepted: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the pools of each kind: all in one, or mixed where no pool takes every kind."""
-        able = [
-            [
-                y
-                for y, pool in enumerate(self.view.pools)
-                if self.view.accepts[y][selector] and self._fits_empty(pool, need)
-            ]
-            for need, selector in zip(needs, accepted, strict=True)
-        ]
+        able = [self._takers(need, selector) for need, selector in zip(needs, accepted, strict=True)]
         if len(able) == 1:
             return [(y,) for y in able[0]]
         common = [y for y in able[0] if all(y in others for others in able[1:])]
         if common or fact.pack is not None:
             return [(y,) * len(needs) for y in common]
         return list(islice(product(*able), MOST_MIXES))
+
+    def _takers(self, need: Need, selector: int) -> list[int]:
+        """Return the pools that take a bundle, worked out once."""
+        key = (id(need), selector)
+        known = self._able.get(key)
+        if known is None:
+            pools = enumerate(self.view.pools)
+            known = [y for y, pool in pools if self.view.accepts[y][selector] and self._fits_empty(pool, need)]
+            self._able[key] = known
+        return known
 
     def _fits_empty(self, pool: Pool, need: Need) -> bool:
         have = self.view.have[pool.sample]
@@ -179,17 +193,12 @@ class Offers:
         )
 
     def _profile(self, fact: Facts, needs: Sequence[Need], counts: Sequence[int], pools: tuple[int, ...]) -> int:
-        """Return the number of what a way takes; -1 where it could not fit even an empty cluster."""
-        key = (tuple(map(id, needs)), tuple(counts), pools, fact.pack)
-        known = self._profiles.get(key)
-        if known is None:
-            entries = self._entries(fact, needs, counts, pools)
-            known = -1
-            if entries is not None:
-                known = len(self.entries)
-                self.entries.append(sorted(entries.items()))
-            self._profiles[key] = known
-        return known
+        """Number what a way takes; -1 where it could not fit even an empty cluster."""
+        entries = self._entries(fact, needs, counts, pools)
+        if entries is None:
+            return -1
+        self.entries.append(sorted(entries.items()))
+        return len(self.entries) - 1
 
     def _entries(
         self, fact: Facts, needs: Sequence[Need], counts: Sequence[int], pools: tuple[int, ...]

@@ -85,7 +85,7 @@ class Pools:
         plan, worth, terms = best.plan, best.worth, best.terms
         could_win = bound > worth and self._greedy_could_win(problem, bound, worth)
         if could_win and most_by_value(asked, programme.columns) > worth:
-            greedy = by_value(asked, self._base)
+            greedy = by_value(asked, programme.columns)
             if greedy.stats.objective > worth:
                 plan, worth, terms = greedy, greedy.stats.objective, greedy.stats.terms
         bound = max(bound, worth)
@@ -109,17 +109,21 @@ class ByValue:
         self._memory, self._base = Memory(), base
 
     def __call__(self, problem: Problem, budget: Budget) -> Plan:
-        return by_value(question(problem, self._memory, self._base, displaces=False), self._base)
+        return by_value(question(problem, self._memory, self._base, displaces=False))
 
 
-def by_value(asked: Question, base: float) -> Plan:
-    """Return greedy's plan for a question that was looked at already; its victims stay."""
-    columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
+def by_value(asked: Question, columns: Columns | None = None) -> Plan:
+    """Return greedy's plan for a question that was looked at already; its victims stay.
+
+    It reads of the columns who may start in which way: what they take of rows does not matter.
+    """
+    if columns is None:
+        columns = Offers(asked.view, asked.values, rows_of_blocks(asked.view, None), {}).columns(asked.facts)
     order = by_density(columns, sizes(asked, columns))
     decoder = Decoder(asked.view, asked.facts, asked.accounts, columns, (), order)
     decoder.run((), (), in_order(asked.facts, asked.values))
     plan = decoder.plan(asked.problem, decoder.settled())
-    terms = plan_terms(asked.problem, plan, base)
+    terms = terms_of(asked, plan)
     return replace(plan, stats=SolveStats(ByValue.name, "greedy", sum(a for _, a in terms), terms=terms))
 
 
@@ -129,9 +133,8 @@ def most_by_value(asked: Question, columns: Columns) -> float:
     Work without accelerators counts in full.
     """
     n_gangs = int(columns.gang.max()) + 1 if len(columns.gang) else 0
-    gpus = np.array(
-        [sum(b.resources.get("GPU") * n for b, n in zip(w.form.kinds, w.counts, strict=True)) for w in columns.ways],
-        dtype=float,
+    gpus = columns.of_each(
+        lambda way: sum(b.resources.get("GPU") * n for b, n in zip(way.form.kinds, way.counts, strict=True))
     )
     plain, density, most = np.zeros(n_gangs), np.zeros(n_gangs), np.zeros(n_gangs)
     np.maximum.at(plain, columns.gang[gpus == 0], columns.value[gpus == 0])
@@ -233,13 +236,20 @@ class Valued:
     worth: float
 
 
+def terms_of(asked: Question, plan: Plan) -> tuple[tuple[str, float], ...]:
+    """Return the terms of a plan's value, from what is known of the question."""
+    use = {tenant: asked.accounts.use[tenant].get(facts.name, 0) for tenant, facts in asked.values.entitled.items()}
+    return plan_terms(asked.problem, plan, asked.values.base, asked.values, use)
+
+
 def valued(asked: Question, plan: Plan) -> Valued:
-    terms = plan_terms(asked.problem, plan, asked.values.base)
+    terms = terms_of(asked, plan)
     return Valued(plan, terms, sum(amount for _, amount in terms))
 
 
 def sizes(asked: Question, columns: Columns) -> Floats:
     """Return the size of what each column takes, in accelerators."""
     size = asked.values.size
-    out = [sum(size(b.resources) * n for b, n in zip(w.form.kinds, w.counts, strict=True)) for w in columns.ways]
-    return np.array(out, dtype=float)
+    return columns.of_each(
+        lambda way: sum(size(b.resources) * n for b, n in zip(way.form.kinds, way.counts, strict=True))
+    )

@@ -29,8 +29,8 @@ from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.facts import Facts
 from placement.planners.pools.options import Blocks, Columns, Offers, Way, pack_key, rows_of_blocks
 from placement.planners.pools.sheet import INFINITY, Sheet
-from placement.planners.pools.victims import Clearing, Pattern, Yard
-from placement.planners.pools.view import Ints, View, blocks
+from placement.planners.pools.victims import Clearing, Group, Pattern, Yard
+from placement.planners.pools.view import Floats, Ints, View, blocks
 from placement.value import Values
 
 
@@ -121,11 +121,12 @@ class Programme:
     def _choices(self) -> None:
         columns = self.columns
         n = len(columns.gang)
-        per_profile = [np.array(e, dtype=float).reshape(-1, 2) for e in columns.entries]
-        parts_rows, parts_columns, parts_entries = list[Ints](), list[Ints](), list[np.ndarray]()
-        self._expand(columns.profile, per_profile, parts_rows, parts_columns, parts_entries)
-        profile, entries = self._tenant_profiles()
-        self._expand(profile, entries, parts_rows, parts_columns, parts_entries)
+        parts_rows, parts_columns, parts_entries = list[Ints](), list[Ints](), list[Floats]()
+        for profile, tables in ((columns.profile, columns.entries), self._tenant_profiles()):
+            rows, members, coefficients = expanded(profile, tables)
+            parts_rows.append(rows)
+            parts_columns.append(members)
+            parts_entries.append(coefficients)
         if n:
             counts = np.bincount(columns.gang)
             shared = counts > 1
@@ -135,59 +136,31 @@ class Programme:
             parts_rows.append(row_of[columns.gang[chosen]])
             parts_columns.append(chosen)
             parts_entries.append(np.ones(len(chosen)))
-        empty = np.zeros(0, np.int64)
         self.sheet.choices(
-            columns.value,
-            np.concatenate(parts_rows) if parts_rows else empty,
-            np.concatenate(parts_columns) if parts_columns else empty,
-            np.concatenate(parts_entries) if parts_entries else empty.astype(float),
+            columns.value, np.concatenate(parts_rows), np.concatenate(parts_columns), np.concatenate(parts_entries)
         )
 
-    @staticmethod
-    def _expand(
-        profile: Ints,
-        entries: Sequence[np.ndarray],
-        rows: list[Ints],
-        columns: list[Ints],
-        coefficients: list[np.ndarray],
-    ) -> None:
-        """Write each profile's entries for every column that has it."""
-        if not len(profile):
-            return
-        order = np.argsort(profile, kind="stable")
-        bounds = np.searchsorted(profile[order], np.arange(len(entries) + 1))
-        for number, table in enumerate(entries):
-            members = order[bounds[number] : bounds[number + 1]]
-            for row, coefficient in table:
-                rows.append(np.full(len(members), int(row), np.int64))
-                columns.append(members)
-                coefficients.append(np.full(len(members), coefficient))
+    def _tenant_profiles(self) -> tuple[Ints, list[list[tuple[int, float]]]]:
+        """Return each column's profile of what it takes of its tenants' rows, and each profile's entries."""
+        columns, facts = self.columns, self.facts
+        groups: dict[Group, int] = {}
+        group = np.array([groups.setdefault((f.demand.tenant, f.demand.priority), len(groups)) for f in facts], np.int64)
+        amounts: dict[tuple[tuple[tuple[str, int], ...], int], int] = {}
+        taken = columns.of_each(lambda way: amounts.setdefault(self._taken(way), len(amounts))).astype(np.int64)
+        known, profile = np.unique(group[columns.gang] * max(1, len(amounts)) + taken, return_inverse=True)
+        names, shapes, out = list(groups), list(amounts), []
+        for number in known.tolist():
+            (tenant, priority), shape = names[number // len(amounts)], shapes[number % len(amounts)]
+            out.append(self._tenant_entries(tenant, priority, *shape))
+        return np.asarray(profile, np.int64), out
 
-    def _tenant_profiles(self) -> tuple[Ints, list[np.ndarray]]:
-        """Return each column's profile of what it takes of its tenants' rows."""
-        known: dict[tuple[object, ...], int] = {}
-        out: list[np.ndarray] = []
-        profile = np.zeros(len(self.columns.ways), np.int64)
-        last: tuple[object, ...] | None = None
-        number = 0
-        for c, (way, g) in enumerate(zip(self.columns.ways, self.columns.gang.tolist(), strict=True)):
-            demand = self.facts[g].demand
-            key = (demand.tenant, demand.priority, id(way.form), way.size)
-            if key != last:
-                last = key
-                amounts: dict[str, int] = {}
-                for bundle, n in zip(way.form.kinds, way.counts, strict=True):
-                    for name, amount in bundle.resources.items():
-                        amounts[name] = amounts.get(name, 0) + amount * n
-                supply = self._supply(way)
-                shape = (demand.tenant, demand.priority, supply, tuple(sorted(amounts.items())))
-                if shape not in known:
-                    known[shape] = len(out)
-                    table = self._tenant_entries(demand.tenant, demand.priority, amounts, supply)
-                    out.append(np.array(table, dtype=float).reshape(-1, 2))
-                number = known[shape]
-            profile[c] = number
-        return profile, out
+    def _taken(self, way: Way) -> tuple[tuple[tuple[str, int], ...], int]:
+        """Return a way's amounts, and for how much work may yield."""
+        amounts: dict[str, int] = {}
+        for bundle, n in zip(way.form.kinds, way.counts, strict=True):
+            for name, amount in bundle.resources.items():
+                amounts[name] = amounts.get(name, 0) + amount * n
+        return tuple(sorted(amounts.items())), self._supply(way)
 
     def _supply(self, way: Way) -> int:
         """Return for how much work may yield: each bundle's amount, rounded up to the block that it stands in."""
@@ -198,9 +171,9 @@ class Programme:
         return out
 
     def _tenant_entries(
-        self, tenant: TenantId, priority: int, amounts: dict[str, int], supply: int
+        self, tenant: TenantId, priority: int, taken: tuple[tuple[str, int], ...], supply: int
     ) -> list[tuple[int, float]]:
-        accounts, out = self.accounts, list[tuple[int, float]]()
+        accounts, amounts, out = self.accounts, dict(taken), list[tuple[int, float]]()
         row = accounts.supply.get((tenant, priority))
         if row is not None and supply:
             out.append((row, -float(supply)))
@@ -240,6 +213,18 @@ class Programme:
         worth = -sum(part.cost for part in parts)
         self.patterns[self.sheet.column(worth, 1.0, entries.items())] = found
         return True
+
+
+def expanded(profile: Ints, tables: Sequence[Sequence[tuple[int, float]]]) -> tuple[Ints, Ints, Floats]:
+    """Return rows, columns and coefficients of the entries that every column has by its profile."""
+    lengths = np.array([len(table) for table in tables], np.int64)
+    flat = np.array([entry for table in tables for entry in table], float).reshape(-1, 2)
+    starts = np.cumsum(lengths) - lengths
+    mine = lengths[profile] if len(tables) else np.zeros(len(profile), np.int64)
+    columns = np.repeat(np.arange(len(profile)), mine)
+    within = np.arange(len(columns)) - np.repeat(np.cumsum(mine) - mine, mine)
+    at = starts[profile[columns]] + within if len(tables) else columns
+    return flat[at, 0].astype(np.int64), columns, flat[at, 1]
 
 
 def programme_of(view: View, facts: Sequence[Facts], values: Values, accounts: Accounts, yard: Yard) -> Programme:
