@@ -1,0 +1,1 @@
+"""Dataset versions: tables that hold them, how they are published, compared, fed, erased and traced."""
