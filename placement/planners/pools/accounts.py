@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from placement.model import MILLI, Borrow, Demand, Problem, Reclaim, TenantId, Within, total
 from placement.planners.pools.sheet import INFINITY, Sheet
-from placement.planners.pools.victims import Group
+from placement.planners.pools.candidates import Group
 from placement.planners.tree import Tree, Vector, add
 from placement.value import Entitled, Values
 
@@ -133,14 +133,16 @@ def takes_back(accounts: Accounts, tenant: TenantId) -> str | None:
     return "lower" if policy.borrow is Borrow.LOWER_PRIORITY else None
 
 
-def write(sheet: Sheet, accounts: Accounts, values: Values, yielding: Sequence[Group], biggest: float) -> None:
+def write(
+    sheet: Sheet, accounts: Accounts, values: Values, yielding: Sequence[Group], biggest: Mapping[TenantId, float]
+) -> None:
     """Write all rows of tenants; newcomers and victims enter their columns later.
 
     Parameters
     ----------
     yielding : sequence of group
         Groups that have victims.
-    biggest : float
+    biggest : mapping of tenant to float
         The largest victim's volume: the last of a tenant's may take it below its quota.
     """
     lost: dict[TenantId, list[int]] = {}
@@ -157,7 +159,9 @@ def write(sheet: Sheet, accounts: Accounts, values: Values, yielding: Sequence[G
     _entitled(sheet, accounts, values.entitled, lost)
 
 
-def _rights(sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: float) -> None:
+def _rights(
+    sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: Mapping[TenantId, float]
+) -> None:
     """A group gives up no more than is supplied for whom it may yield, inside its tenant and outside."""
     got: dict[Group, int] = {}
     for group in accounts.asks:
@@ -184,7 +188,11 @@ def _rights(sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], bigges
 
 
 def _outside(
-    sheet: Sheet, accounts: Accounts, outside: Mapping[Group, int], got: Mapping[Group, int], biggest: float
+    sheet: Sheet,
+    accounts: Accounts,
+    outside: Mapping[Group, int],
+    got: Mapping[Group, int],
+    biggest: Mapping[TenantId, float],
 ) -> None:
     """Tenants give back what is above their quota, to tenants that stay within theirs."""
     tree, name = accounts.tree, accounts.resource
@@ -197,7 +205,8 @@ def _outside(
         spare = (tree.quota[tenant].get(name, 0) - accounts.use[tenant].get(name, 0)) / MILLI
         below = [c for g, c in outside.items() if tenant in tree.paths[g[0]]]
         if below:
-            row = sheet.row(max(0.0, -spare + biggest - 1.0))
+            last = max(most for t, most in biggest.items() if tenant in tree.paths[t])
+            row = sheet.row(max(0.0, -spare + last - 1.0))
             for column in below:
                 sheet.enter(row, column, 1.0)
         within = [c for g, c in taken.items() if tenant in tree.paths[g[0]] and accounts.headroom(g[0]) > 0]

@@ -14,7 +14,7 @@ from placement.planners.pools.facts import Facts
 from placement.planners.pools.options import Columns, Way
 from placement.planners.pools.rights import Gone, Got, Ledger, Verdict, judge
 from placement.planners.pools.room import Room
-from placement.planners.pools.victims import Victim
+from placement.planners.pools.candidates import Victim
 from placement.planners.pools.view import Floats, Ints, Need, View
 from placement.throughput import scaled
 
@@ -220,22 +220,22 @@ class Decoder:
             n = len(first.running.nodes)
             ends = any(self.victims[v].ends for v in parts)
             keep = 0 if ends else n - sum(self.victims[v].bundles for v in parts)
-            self.room.release(first.node, self._bundles(parts[0], keep))
+            for node, need in zip(first.nodes(keep, n), self._bundles(parts[0], keep), strict=True):
+                self.room.put(node, need, -1)
             for bundle in first.running.demand.bundles[keep:n]:
                 self.ledger.book(first.running.demand.tenant, bundle.resources, -1)
             self.kept[parts[0]] = keep
 
     def _fits_back(self, victim: int, first: int, last: int) -> bool:
-        """Put bundles of a victim back on its node if they fit there; nothing changes where they do not."""
-        node, needs = self.victims[victim].node, self._bundles(victim, first, last)
-        done: list[Need] = []
-        for need in needs:
+        """Put bundles of a victim back where they were if they fit; nothing changes where they do not."""
+        done: list[tuple[int, Need]] = []
+        for node, need in zip(self.victims[victim].nodes(first, last), self._bundles(victim, first, last), strict=True):
             if not self.room.fits(node, need):
-                for other in done:
-                    self.room.put(node, other, -1)
+                for at, other in done:
+                    self.room.put(at, other, -1)
                 return False
             self.room.put(node, need)
-            done.append(need)
+            done.append((node, need))
         return True
 
     def _spare(self) -> None:
@@ -256,8 +256,9 @@ class Decoder:
                 if keep > had and self._fits_back(victim, had, keep):
                     if self._stays(victim, had, keep, got):
                         break
-                    for need in self._bundles(victim, had, keep):
-                        self.room.put(self.victims[victim].node, need, -1)
+                    nodes = self.victims[victim].nodes(had, keep)
+                    for node, need in zip(nodes, self._bundles(victim, had, keep), strict=True):
+                        self.room.put(node, need, -1)
 
     def _stays(self, victim: int, first: int, keep: int, got: Mapping[TenantId, Iterable[str]]) -> bool:
         """Count bundles of a victim back, unless limits that newcomers are held to would break (law 4)."""
@@ -280,12 +281,14 @@ class Decoder:
             self.kept[victim] = keep
 
     def _put_back(self, victim: int) -> None:
-        """Let a victim stay; newcomers on its node leave, the last in order first, until it fits."""
+        """Let a victim stay; newcomers on its nodes leave, the last in order first, until it fits."""
         facts, had = self.victims[victim], self.kept[victim]
         n = len(facts.running.nodes)
         place = {self._gangs[c]: i for i, c in enumerate(reversed(self.order.tolist()))}
+        back = set(facts.nodes(had, n))
         here = sorted(
-            (g for g, granted in self.granted.items() if facts.node in granted.nodes), key=lambda g: place.get(g, 0)
+            (g for g, granted in self.granted.items() if not back.isdisjoint(granted.nodes)),
+            key=lambda g: place.get(g, 0),
         )
         while not self._fits_back(victim, had, n):
             self._revoke(here.pop(0))
@@ -326,7 +329,8 @@ class Decoder:
             amounts = running.resources - running.demand.resources(kept) if kept else running.resources
             least = running.demand.min_bundles
             last = running.demand.resources(least) if not kept and least < len(running.nodes) else amounts
-            out.append(Gone(running, amounts, last, kept > 0, frozenset((facts.node,))))
+            nodes = frozenset(facts.nodes(kept, len(running.nodes)))
+            out.append(Gone(running, amounts, last, kept > 0, nodes))
         return out
 
     def plan(self, problem: Problem, verdict: Verdict) -> Plan:

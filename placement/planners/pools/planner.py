@@ -12,13 +12,15 @@ from placement.planners.pools import accounts as tenants
 from placement.planners.pools import kernel
 from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.awkward import in_order
+from placement.planners.pools.candidates import Victim, victims_of
 from placement.planners.pools.decode import Decoder, by_density
+from placement.planners.pools.departures import Departure
 from placement.planners.pools.facts import Facts, Memory, growth_of
 from placement.planners.pools.lp import Relaxed, extended, relax
 from placement.planners.pools.options import Columns, Offers, pack_key, rows_of_blocks
 from placement.planners.pools.pricing import price
 from placement.planners.pools.programme import Programme
-from placement.planners.pools.victims import Clearing, Victim, Yard, victims_of
+from placement.planners.pools.victims import Clearing, Yard
 from placement.planners.pools.view import Floats, Ints, View
 from placement.planners.tree import Tree
 from placement.qualities import most_performance
@@ -220,6 +222,9 @@ def decoded(asked: Question, programme: Programme, relaxed: Relaxed, x: Ints) ->
     displaced: dict[int, None] = {}
     for column, found in programme.patterns.items():
         if x[column] > 0:
+            if isinstance(found, Departure):
+                displaced[found.victim] = None
+                continue
             for part in found.patterns if isinstance(found, Clearing) else (found,):
                 displaced.update(dict.fromkeys(part.victims))
     decoder.run(chosen, displaced, in_order(asked.facts, asked.values))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from placement.planners.pools.departures import Departure, best_first
 from placement.planners.pools.lp import Relaxed
 from placement.planners.pools.programme import Programme
 from placement.planners.pools.victims import Clearing, Pattern
@@ -17,13 +18,15 @@ MOST_PER_NODE = 3
 MOST_CLEARED = 16
 """How many nodes of one domain may be cleared together."""
 LEAST_GAIN = 1e-6
+MOST_LEAVING = 1000
+"""How many gangs on several nodes may become columns in one round, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Priced:
     """Columns worth adding, and how much more any columns could add to the relaxation's worth."""
 
-    found: tuple[Pattern | Clearing, ...]
+    found: tuple[Pattern | Clearing | Departure, ...]
     missed: float
 
 
@@ -33,16 +36,17 @@ def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> 
     ``least`` is the reduced worth from which on a pattern is worth a column: below 0, no relaxation is better for it,
     but whole numbers may be.
     """
+    leaving, missed = _departures(programme, relaxed, least)
     yard = programme.yard
     if not len(yard.node):
-        return Priced((), 0.0)
+        return Priced(leaving, missed)
     rows = [programme.accounts.yields[group] for group in yard.groups]
     best, mask = yard.cheapest(relaxed.price[rows])
     profit = yard.profits(relaxed.price, best)
     paid_nodes, paid_domains = _paid(programme, relaxed)
     gain = profit - np.array([paid_nodes.get(i, 0.0) for i in yard.node.tolist()])[:, None]
     most = np.maximum(0.0, gain.max(axis=1))
-    found: list[Pattern | Clearing] = []
+    found: list[Pattern | Clearing | Departure] = list(leaving)
     gain[:, 0] = -np.inf
     for row in np.flatnonzero(gain.max(axis=1) > least).tolist():
         promising = np.argsort(-gain[row], kind="stable")[:MOST_PER_NODE]
@@ -50,12 +54,23 @@ def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> 
             if gain[row, freed] <= least:
                 break
             found.append(yard.pattern(row, freed, int(mask[row, freed])))
-    missed = float(most.sum())
+    missed += float(most.sum())
     for clearing, worth in _clearings(programme, relaxed, best, mask, paid_domains):
         if worth > LEAST_GAIN:
             found.append(clearing)
             missed += worth
     return Priced(tuple(found), missed)
+
+
+def _departures(programme: Programme, relaxed: Relaxed, least: float) -> tuple[tuple[Departure, ...], float]:
+    """Return gangs on several nodes whose going pays at the prices, the best first, and what the new ones could add."""
+    departures = programme.departures
+    if not departures.all:
+        return (), 0.0
+    reduced = departures.reduced(relaxed.price, programme.yields_row, programme.node_row, programme.domain_row)
+    chosen = best_first(reduced, least)[:MOST_LEAVING]
+    new = [i for i in best_first(reduced, LEAST_GAIN).tolist() if not programme.knows(departures.all[i])]
+    return tuple(departures.all[i] for i in chosen.tolist()), float(reduced[new].sum())
 
 
 def _paid(programme: Programme, relaxed: Relaxed) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
@@ -66,7 +81,7 @@ def _paid(programme: Programme, relaxed: Relaxed) -> tuple[dict[int, float], dic
         full = max(0.0, float(relaxed.reduced[column])) if column < len(relaxed.reduced) else 0.0
         if isinstance(found, Clearing):
             domains[found.domain] += full
-        else:
+        elif isinstance(found, Pattern):
             nodes[found.node] += full
     return nodes, domains
 

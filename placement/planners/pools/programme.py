@@ -26,10 +26,12 @@ import numpy as np
 from placement.model import MILLI, TenantId
 from placement.planners.pools import accounts as tenants
 from placement.planners.pools.accounts import Accounts
+from placement.planners.pools.candidates import Group, Victim
+from placement.planners.pools.departures import Departure, Departures
 from placement.planners.pools.facts import Facts
 from placement.planners.pools.options import Blocks, Columns, Offers, Way, pack_key, rows_of_blocks
 from placement.planners.pools.sheet import INFINITY, Sheet
-from placement.planners.pools.victims import Clearing, Group, Pattern, Yard
+from placement.planners.pools.victims import Clearing, Pattern, Yard
 from placement.planners.pools.view import Floats, Ints, View, blocks
 from placement.value import Values
 
@@ -41,7 +43,7 @@ class Programme:
     ----------
     columns : Columns
         Columns ``first_choice``, .. of the sheet.
-    patterns : dict of column to Pattern or Clearing
+    patterns : dict of column to Pattern, Clearing or Departure
     """
 
     def __init__(
@@ -49,14 +51,18 @@ class Programme:
     ) -> None:
         self.view, self.facts, self.values, self.accounts, self.yard = view, facts, values, accounts, yard
         self.blocks, self.sheet = blocks_, Sheet()
-        self.patterns: dict[int, Pattern | Clearing] = {}
+        self.patterns: dict[int, Pattern | Clearing | Departure] = {}
         self.free_blocks, self.free_nodes = self._free_blocks()
         self.sheet.rows(self.free_blocks)
+        self.departures = Departures(view, blocks_, yard.victims, self.free_nodes)
         side_row = self._side_rows()
         self.columns: Columns = Offers(view, values, blocks_, side_row).columns(facts)
         self._cuts()
         yielding = yard.groups
-        biggest = float(yard.volume.max()) if len(yard.volume) else 0.0
+        biggest: dict[TenantId, float] = {}
+        for victim in yard.victims:
+            tenant = victim.group[0]
+            biggest[tenant] = max(victim.volume, biggest.get(tenant, 0.0))
         tenants.write(self.sheet, accounts, values, yielding, biggest)
         self.first_choice = self.sheet.n_columns
         self._choices()
@@ -188,8 +194,10 @@ class Programme:
 
     # -- columns of victims --------------------------------------------------------------------------------------
 
-    def add(self, found: Pattern | Clearing) -> bool:
+    def add(self, found: Pattern | Clearing | Departure) -> bool:
         """Add a column for victims that go together; return False where it is there already."""
+        if isinstance(found, Departure):
+            return self._add_departure(found)
         parts = found.patterns if isinstance(found, Clearing) else (found,)
         key = (0 if isinstance(found, Clearing) else 1, tuple(v for part in parts for v in part.victims))
         if key in self._known:
@@ -213,6 +221,36 @@ class Programme:
         worth = -sum(part.cost for part in parts)
         self.patterns[self.sheet.column(worth, 1.0, entries.items())] = found
         return True
+
+
+    def _add_departure(self, found: Departure) -> bool:
+        if self.knows(found):
+            return False
+        self._known.add(self._key(found))
+        victim = self.yard.victims[found.victim]
+        entries = {row: -change for row, change in found.delta}
+        entries[self.yields_row(victim)] = victim.volume
+        for node in found.nodes:
+            if node not in self.node_row:
+                self.node_row[node] = self.sheet.row(1.0)
+            entries[self.node_row[node]] = 1.0
+        for domain in found.domains:
+            if domain not in self.domain_row:
+                self.domain_row[domain] = self.sheet.row(1.0)
+            entries[self.domain_row[domain]] = 1.0
+        self.patterns[self.sheet.column(-found.cost, 1.0, entries.items())] = found
+        return True
+
+    @staticmethod
+    def _key(found: Departure) -> tuple[int, tuple[int, ...]]:
+        return 2 + len(found.domains), (found.victim,)
+
+    def knows(self, found: Departure) -> bool:
+        """Return whether a gang's going is a column already."""
+        return self._key(found) in self._known
+
+    def yields_row(self, victim: Victim) -> int:
+        return self.accounts.yields[victim.group]
 
 
 def expanded(profile: Ints, tables: Sequence[Sequence[tuple[int, float]]]) -> tuple[Ints, Ints, Floats]:

@@ -1,8 +1,9 @@
 """Running work that could yield, and the cheapest way to free each number of units on each node.
 
-Theory of operation. Only work on one node is a victim here. For every node the cheapest victims that free 1, 2, ..
-units are found by a knapsack over all nodes at once; what that is worth in blocks, at the prices of the linear
-programme, decides which of these patterns become columns. The same numbers bound what any pattern could still add.
+Theory of operation. For every node the cheapest victims on it alone that free 1, 2, .. units are found by a knapsack
+over all nodes at once; what that is worth in blocks, at the prices of the linear programme, decides which of these
+patterns become columns. Work on several nodes is a column by itself (``departures``). The same numbers bound what any
+pattern could still add.
 
 References
 ----------
@@ -11,48 +12,18 @@ Dantzig and Wolfe, Decomposition Principle for Linear Programs, Operations Resea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from placement.model import MILLI, Bundle, Node, NodeId, Running, TenantId
+from placement.model import MILLI
+from placement.planners.pools.candidates import Group, Victim
 from placement.planners.pools.options import Blocks
-from placement.planners.pools.view import Floats, Ints, View, blocks
-from placement.value import Values
+from placement.planners.pools.view import Floats, Ints, View, blocks, digits
 
 MOST_ON_NODE = 16
 """How many victims of one node are looked at, the cheapest per unit first."""
-
-Group = tuple[TenantId, int]
-"""A tenant and a priority: what decides for whom a victim may yield."""
-
-
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """Running work on one node, or one bundle of it that an elastic one can spare.
-
-    Attributes
-    ----------
-    bundles : int
-        How many bundles go.
-    ends : bool
-        Whether the work stops: then all of it goes, whatever was spared before.
-    units : int
-        Whole units of its node that are freed.
-    volume : float
-        What is given up of the governed resource.
-    """
-
-    running: Running
-    node: int
-    bundles: int
-    ends: bool
-    units: int
-    volume: float
-    group: Group
-    cost: float
-
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
@@ -74,55 +45,6 @@ class Clearing:
     delta: tuple[tuple[int, float], ...]
 
 
-def victims_of(view: View, values: Values, may_yield: Mapping[Group, bool], name_of_volume: str) -> list[Victim]:
-    """Return running work on one open node that some newcomer might displace; its volume in the governed resource."""
-    nodes = {node.id: node for node in view.problem.nodes}
-    out: list[Victim] = []
-    for running in view.problem.running:
-        demand = running.demand
-        if not demand.preemptible or not may_yield.get((demand.tenant, demand.priority)) or not running.nodes:
-            continue
-        first = running.nodes[0]
-        node = view.index.get(first, -1)
-        if node < 0 or view.pool_of[node] < 0 or running.nodes.count(first) != len(running.nodes):
-            continue
-        name = view.names[view.pools[view.pool_of[node]].unit]
-        if all(b.resources.get(name) % MILLI == 0 and not b.resources.get("GPU") % MILLI for b in _distinct(running)):
-            out += _parts(running, node, name, name_of_volume, values.cost, nodes)
-    return out
-
-
-def _distinct(running: Running) -> Sequence[Bundle]:
-    first = running.demand.bundles[0]
-    return (first,) if running.demand.bundles.count(first) == len(running.demand.bundles) else running.demand.bundles
-
-
-def _parts(
-    running: Running,
-    node: int,
-    name: str,
-    name_of_volume: str,
-    cost: Callable[[Running, int, Mapping[NodeId, Node]], float],
-    nodes: Mapping[NodeId, Node],
-) -> list[Victim]:
-    """Return the bundles that elastic work can spare, from its last one on, then what is left as one victim."""
-    demand, n = running.demand, len(running.nodes)
-    group = (demand.tenant, demand.priority)
-    least = n if len(_distinct(running)) > 1 else min(n, demand.min_bundles)
-    out, spent = [], 0.0
-    for keep in range(n - 1, least - 1, -1):
-        resources, so_far = demand.bundles[keep].resources, cost(running, keep, nodes)
-        units, volume = resources.get(name) // MILLI, resources.get(name_of_volume) / MILLI
-        if units:
-            out.append(Victim(running, node, 1, False, units, volume, group, so_far - spent))
-        spent = so_far
-    rest = demand.resources(least)
-    units, volume = rest.get(name) // MILLI, rest.get(name_of_volume) / MILLI
-    if units:
-        out.append(Victim(running, node, least, True, units, volume, group, max(0.0, cost(running, 0, nodes) - spent)))
-    return out
-
-
 class Yard:
     """The victims of all nodes in arrays, ready to be priced again and again.
 
@@ -137,7 +59,8 @@ class Yard:
         self.view, self.rows, self.victims = view, rows, victims
         at: dict[int, list[int]] = {}
         for i, victim in enumerate(victims):
-            at.setdefault(victim.node, []).append(i)
+            if not victim.at:
+                at.setdefault(victim.node, []).append(i)
         for here in at.values():
             here.sort(key=lambda i: (victims[i].cost / victims[i].units, victims[i].running.demand.id))
         self.node = np.array(sorted(at), dtype=np.int64)
@@ -219,11 +142,11 @@ class Yard:
         chosen = tuple(int(self.slot[row, k]) for k in range(self.slot.shape[1]) if mask >> k & 1)
         y = int(self.pool[row])
         before, after = int(self.free[row]), int(self.free[row]) + freed
-        change = blocks(np.array([before, after]), self.view.pools[y].top)
+        top = self.view.pools[y].top
         delta = tuple(
-            (self.rows.first[y] + level, float(change[level, 1] - change[level, 0]))
-            for level in range(len(change))
-            if change[level, 1] != change[level, 0]
+            (self.rows.first[y] + level, float(new - old))
+            for level, (old, new) in enumerate(zip(digits(before, top), digits(after, top), strict=True))
+            if new != old
         )
         cost = float(sum(self.victims[i].cost for i in chosen))
         return Pattern(int(self.node[row]), chosen, delta, cost, freed)

@@ -205,6 +205,12 @@ class View:
         return known
 
 
+def digits(count: int, top: int) -> list[int]:
+    """Return how many blocks of 1, 2, 4, .., ``top`` one count is made of."""
+    levels = top.bit_length()
+    return [count >> level & 1 for level in range(levels - 1)] + [count // top] if levels else []
+
+
 def blocks(counts: Ints, top: int) -> Ints:
     """Return how many blocks of 1, 2, 4, .., ``top`` each count is made of; shape (levels, counts)."""
     levels = top.bit_length()
