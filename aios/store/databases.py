@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -15,13 +16,15 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5000
+CONNECT_S = 10
 
-RESTORE = "keep a copy of the log as it is, then put the latest backup in its place, or start with another log"
+RESTORE = "see `aios store verify`; then put a backup in its place: aios store restore --force BACKUP"
 
 _TABLES_LOCK = 0x41494F53
 _FULL = frozenset({sqlite3.SQLITE_FULL, "53100"})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, "XX001", "XX002"})
 _HELD = "another process holds it: try again, and stop that process if it stays"
+_ARGS: Mapping[str, Any] = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
 _CLOSED = "make the file and its directory writable for this user"
 _HINTS: Mapping[int | str | None, str] = {
     sqlite3.SQLITE_BUSY: _HELD,
@@ -37,13 +40,28 @@ def display_name(url: str) -> str:
     return parsed.database or "" if _is_sqlite(parsed) else parsed.render_as_string(hide_password=True)
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine on a durable database where each reading transaction sees one snapshot; raises StoreError."""
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite log, None for another database; raises StoreError."""
+    parsed = _parse(url)
+    return Path(str(parsed.database)) if _is_sqlite(parsed) else None
+
+
+def sqlite_url(path: Path) -> str:
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def open_engine(url: str, look: bool = False) -> Engine:
+    """Return an engine on a durable database where each reading transaction sees one snapshot; raises StoreError.
+
+    With ``look`` it only reads and makes nothing: what is not there is an error, what is damaged shows when read.
+    """
     parsed = _parse(url)
     if _is_sqlite(parsed):
-        return _open_sqlite(parsed)
+        return _open_sqlite(parsed, look)
     try:
-        return sa.create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+        return sa.create_engine(
+            parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ", connect_args={"connect_timeout": CONNECT_S}
+        )
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{parsed.drivername} needs the module {error.name}", hint="install it: pip install 'aios[postgres]'"
@@ -121,31 +139,61 @@ def _parse(url: str) -> URL:
     )
 
 
-def _open_sqlite(url: URL) -> Engine:
-    _private_file(Path(str(url.database)))
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
-    sa.event.listen(engine, "connect", _configure_sqlite)
+def _open_sqlite(url: URL, look: bool) -> Engine:
+    path = Path(str(url.database))
+    if look:
+        _refuse_missing(path)
+        engine = sa.create_engine(
+            f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true", connect_args=dict(_ARGS)
+        )
+    else:
+        _private_file(path)
+        engine = sa.create_engine(url, connect_args=dict(_ARGS))
+    sa.event.listen(engine, "connect", _configure_reader if look else _configure_writer)
     sa.event.listen(engine, "begin", _begin_sqlite)
-    with engine.connect() as connection:
-        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-    if verdict != "ok":
-        raise CorruptLog(f"the log {url.database} is damaged: {verdict}", hint=RESTORE)
+    damage = "" if look else damage_of(engine, "quick_check")
+    if damage:
+        raise CorruptLog(f"the log {path} is damaged: {damage}", hint=RESTORE)
     return engine
 
 
+def damage_of(engine: Engine, check: str = "integrity_check") -> str:
+    """Return what SQLite finds wrong with its file; nothing for another database, which looks after its own."""
+    if not _is_sqlite(engine.url):
+        return ""
+    with engine.connect() as connection:
+        verdict = str(connection.exec_driver_sql(f"PRAGMA {check}(1)").scalar())
+    return "" if verdict == "ok" else " ".join(verdict.split())
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "is not there"
+        raise StoreError(f"there is no log at {path}: it {what}", hint="name the file of a log, or its URL")
+
+
 def _private_file(path: Path) -> None:
-    """Make the file, 0600 in a directory of 0700 where that is new too; its side files take after it."""
+    """Make the file, 0600 in a directory of 0700 where that is new too; its side files take after it.
+
+    A file that is there is never opened here: closing it would end the locks that this process holds on it for SQLite.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
 
 
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _configure_writer(connection: sqlite3.Connection, record: object) -> None:
+    _configure_reader(connection, record)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _configure_reader(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # so that BEGIN is ours: see _begin_sqlite
     connection.text_factory = _any_text
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 def _any_text(raw: bytes) -> str:

@@ -65,6 +65,14 @@ def prepare(engine: Engine, name: str) -> None:
         )
 
 
+def refuse_stranger(engine: Engine, name: str) -> int:
+    """Return the version of the tables; raises StoreError where there are none, or newer ones than are known here."""
+    with engine.connect() as connection:
+        if not is_store(connection):
+            raise StoreError(f"{name} is a database, but not the log of an AIOS", hint="name the file or URL of a log")
+        return schema_of(connection, name)
+
+
 def is_store(connection: Connection) -> bool:
     """Return whether there is a log in this database."""
     return sa.inspect(connection).has_table(meta_table.name)

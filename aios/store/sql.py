@@ -12,17 +12,28 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.engine import Connection
 
-from aios.errors import CorruptLog, UnreadableEvent
+from aios.errors import UnreadableEvent
 from aios.kernel.events import Event, WorkloadId
 from aios.kernel.ports import Snapshot, StaleEpoch
-from aios.store.chain import GENESIS, chained, checksum_of, snapshot_checksum
+from aios.store import walk as walking
+from aios.store.chain import GENESIS, chained, snapshot_checksum
 from aios.store.codec import dumps, loads
-from aios.store.databases import RESTORE, display_name, explained, open_engine, writing
-from aios.store.schema import EventRow, MetaRow, events_table, meta_table, prepare, read_meta, snapshots_table
-
-PAGE = 2000
+from aios.store.copying import Head, head_of
+from aios.store.databases import damage_of, display_name, explained, open_engine, writing
+from aios.store.holding import Holding
+from aios.store.schema import (
+    SCHEMA,
+    EventRow,
+    MetaRow,
+    events_table,
+    meta_table,
+    prepare,
+    read_meta,
+    refuse_stranger,
+    snapshots_table,
+)
+from aios.store.walk import Walk, checksum_at, corrupt, next_page, verify_row
 
 _log = structlog.get_logger("aios.store")
 
@@ -32,6 +43,11 @@ class SqlLog:
 
     Safe to use from several threads and processes; the epoch decides who may write.
 
+    Parameters
+    ----------
+    look : bool
+        Only read, and change nothing of it: one that is not there is an error, an older one stays as it is.
+
     Raises
     ------
     CorruptLog
@@ -40,14 +56,24 @@ class SqlLog:
         Nothing was written; the same call may be tried again.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, look: bool = False) -> None:
         self.name = display_name(url)
+        self._holding = Holding(url)
+        self._schema = SCHEMA
         with self._errors("open"):
-            self._engine = open_engine(url)
-            prepare(self._engine, self.name)
+            self._engine = open_engine(url, look)
+            if look:
+                self._schema = refuse_stranger(self._engine, self.name)
+            else:
+                prepare(self._engine, self.name)
 
     def begin(self) -> int:
-        """Take over: return a new epoch; appends of earlier ones raise StaleEpoch from here on."""
+        """Take over: return a new epoch; appends of earlier ones raise StaleEpoch from here on.
+
+        From here until ``close``, or until this process ends, nobody can put another log in this one's place.
+        """
+        with self._errors("hold"):
+            self._holding.take()
         with self._errors("write"), writing(self._engine) as connection:
             epoch = read_meta(connection, self.name, lock=True).epoch + 1
             connection.execute(meta_table.update().values(epoch=epoch))
@@ -72,25 +98,18 @@ class SqlLog:
 
         Read page by page, each from one snapshot: a slow reader never holds up the writer.
         """
-        before = self._before(after)
-        if before is None:
+        walk = self._walk_from(after)
+        if walk is None:
             return
-        checksum, epoch = before
         while True:
             with self._errors("read"), self._engine.connect() as connection:
                 head = read_meta(connection, self.name)
-                page = connection.execute(
-                    events_table.select().where(events_table.c.seq > after).order_by(events_table.c.seq).limit(PAGE)
-                ).all()
+                page = next_page(connection, walk.seq)
             for row in page:
-                if row.seq != after + 1:
-                    raise self._corrupt(after + 1, f"is missing; the next one is {row.seq}")
-                if not isinstance(row.epoch, int) or row.epoch < epoch:
-                    raise self._corrupt(row.seq, f"is of epoch {row.epoch}, after one of epoch {epoch}")
-                yield row.seq, self._verified(row, checksum)
-                after, checksum, epoch = row.seq, row.checksum, row.epoch
-            if len(page) < PAGE:
-                self._check_end(head, after, checksum, epoch)
+                walk.step(row)
+                yield row.seq, self._event(row)
+            if len(page) < walking.PAGE:
+                walk.end(head)
                 return
 
     def read_workload(self, workload: WorkloadId) -> Iterator[tuple[int, Event]]:
@@ -104,21 +123,22 @@ class SqlLog:
                     .select_from(events_table.outerjoin(before, before.c.seq == events_table.c.seq - 1))
                     .where(events_table.c.workload == workload, events_table.c.seq > after)
                     .order_by(events_table.c.seq)
-                    .limit(PAGE)
+                    .limit(walking.PAGE)
                 ).all()
             for row in page:
                 if row.seq > 1 and row.chained_to is None:
-                    raise self._corrupt(row.seq - 1, "is missing")
-                yield row.seq, self._verified(row, row.chained_to if row.seq > 1 else GENESIS)
+                    raise corrupt(self.name, row.seq - 1, "is missing")
+                verify_row(self.name, row, row.chained_to if row.seq > 1 else GENESIS)
+                yield row.seq, self._event(row)
                 after = row.seq
-            if len(page) < PAGE:
+            if len(page) < walking.PAGE:
                 return
 
     def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None:
         """Keep what folding the log up to event ``sequence`` gave, in place of the snapshot before it."""
         with self._errors("write"), writing(self._engine) as connection:
             _refuse_stale(read_meta(connection, self.name, lock=True), epoch)
-            event = self._checksum_at(connection, sequence)
+            event = checksum_at(connection, sequence)
             if event is None:
                 raise ValueError(f"there is no event {sequence} in the log {self.name} to keep a snapshot of")
             checksum = snapshot_checksum(event, sequence, epoch, body)
@@ -128,9 +148,11 @@ class SqlLog:
 
     def load_snapshot(self) -> Snapshot | None:
         """Return the snapshot; one that is not as it was written is passed over, and said so: the log is the truth."""
+        if self._schema < 2:
+            return None
         with self._errors("read"), self._engine.connect() as connection:
             row = connection.execute(snapshots_table.select().order_by(snapshots_table.c.seq.desc())).first()
-            event = None if row is None else self._checksum_at(connection, row.seq)
+            event = None if row is None else checksum_at(connection, row.seq)
         if row is None:
             return None
         whole = event is not None and isinstance(row.body, bytes) and isinstance(row.epoch, int)
@@ -139,42 +161,37 @@ class SqlLog:
             return None
         return Snapshot(row.seq, row.body)
 
+    def head(self) -> Head:
+        """Return the end of the log as its head has it; nothing is verified."""
+        with self._errors("read"):
+            return head_of(self._engine, self.name)
+
+    def damage(self) -> str:
+        """Return what the database finds wrong with its own structure; nothing where all is well."""
+        with self._errors("check"):
+            return damage_of(self._engine)
+
     def close(self) -> None:
         """Close all connections; nothing is lost without it."""
+        self._holding.give_back()
         self._engine.dispose()
 
-    def _before(self, after: int) -> tuple[str, int] | None:
-        """Return checksum and epoch of event ``after``, to which the next one is chained; None past the end."""
+    def _walk_from(self, after: int) -> Walk | None:
+        """Return a walk that goes on after event ``after``; None past the end."""
         if after == 0:
-            return GENESIS, 0
+            return Walk(self.name)
         with self._errors("read"), self._engine.connect() as connection:
             row = connection.execute(events_table.select().where(events_table.c.seq == after)).first()
             head = read_meta(connection, self.name)
         if row is None and after <= head.head_seq:
-            raise self._corrupt(after, "is missing")
-        return None if row is None else (row.checksum, row.epoch)
+            raise corrupt(self.name, after, "is missing")
+        return None if row is None else Walk(self.name, after, row.checksum, row.epoch)
 
-    def _checksum_at(self, connection: Connection, seq: int) -> str | None:
-        checksum: str | None = connection.scalar(sa.select(events_table.c.checksum).where(events_table.c.seq == seq))
-        return checksum
-
-    def _verified(self, row: EventRow, chained_to: str) -> Event:
-        wanted = checksum_of(chained_to, row.seq, row.epoch, row.at_s, row.type, row.workload, row.body)
-        if wanted != row.checksum:
-            raise self._corrupt(row.seq, "does not match its checksum")
+    def _event(self, row: EventRow) -> Event:
         try:
             return loads(row.body)
         except UnreadableEvent as error:
             raise UnreadableEvent(f"event {row.seq} of {self.name}: {error.message}", hint=error.hint) from error
-
-    def _check_end(self, head: MetaRow, seq: int, checksum: str, epoch: int) -> None:
-        if seq < head.head_seq:
-            raise self._corrupt(seq + 1, f"is missing; the log had {head.head_seq} events")
-        if seq > head.head_seq or epoch > head.epoch or (0 < seq == head.head_seq and checksum != head.head_checksum):
-            raise self._corrupt(seq, "is not the one that was written last")
-
-    def _corrupt(self, seq: int, what: str) -> CorruptLog:
-        return CorruptLog(f"event {seq} of the log {self.name} {what}", seq=seq, hint=RESTORE)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -18,7 +18,7 @@ import pytest
 from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable, UnreadableEvent
 from aios.kernel.events import EpochStarted, Event, Finished, Waits, WorkloadId
 from aios.kernel.ports import Snapshot
-from aios.store import databases, sql
+from aios.store import databases, sql, walk
 from aios.store.codec import loads
 from aios.store.sql import SqlLog
 
@@ -78,7 +78,7 @@ def test_the_events_of_one_workload_are_found_by_it(log: SqlLog) -> None:
 
 
 def test_long_logs_are_read_over_several_pages(log: SqlLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "PAGE", 4)
+    monkeypatch.setattr(walk, "PAGE", 4)
     epoch = log.begin()
     for n in (8, 9):  # a last page that is full, and one that is not
         log.append(epoch, [waits(i) for i in range(len(list(log.read())) + 1, n + 1)])

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
 import random
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from aios.kernel.events import Event, Waits, WorkloadId
 from aios.kernel.ports import Log, Snapshot, StaleEpoch
+from aios.store.memory import MemoryLog
 from aios.store.sql import SqlLog
-
-POSTGRES = os.environ.get("AIOS_TEST_POSTGRES")
+from tests.support.postgres import schema_of_its_own
 
 Opener = Callable[[], Log]
 """Opens the same log again, as another control plane would."""
@@ -39,39 +36,19 @@ def batch(first: int, n: int) -> list[Event]:
     return [waits(i) for i in range(first, first + n)]
 
 
-@contextmanager
-def sqlite_url(folder: Path) -> Iterator[str]:
-    yield f"sqlite:///{folder / 'state' / f'{uuid4().hex}.db'}"
+KINDS = ["memory", "sqlite", "postgres"]
+DURABLE = ["sqlite", "postgres"]
+N_RUNS = {"memory": 25, "sqlite": 25, "postgres": 12}
 
 
 @contextmanager
-def postgres_url(_folder: Path) -> Iterator[str]:
-    """Give a URL whose tables live in a schema of their own, dropped afterwards."""
-    schema = f"aios_{uuid4().hex}"
-    url = sa.make_url(POSTGRES or "").set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.schema.CreateSchema(schema))
-    yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
-    engine.dispose()
-
-
-URLS = {"sqlite": sqlite_url, "postgres": postgres_url}
-no_postgres = pytest.mark.skipif(not POSTGRES, reason="AIOS_TEST_POSTGRES names no database")
-DURABLE = ["sqlite", pytest.param("postgres", marks=no_postgres)]
-no_memory = pytest.mark.skipif(importlib.util.find_spec("aios.store.memory") is None, reason="no MemoryLog")
-
-
-@contextmanager
-def opener_of(kind: str, folder: Path) -> Iterator[Opener]:
+def opener_of(kind: str, url: str) -> Iterator[Opener]:
+    """Give what opens one log again and again; a SQL log is at ``url``, and empty."""
     if kind == "memory":
-        log: Log = importlib.import_module("aios.store.memory").MemoryLog()
+        log = MemoryLog()
         yield lambda: log
         return
     with ExitStack() as stack:
-        url = stack.enter_context(URLS[kind](folder))
 
         def open_again() -> Log:
             again = SqlLog(url)
@@ -81,20 +58,30 @@ def opener_of(kind: str, folder: Path) -> Iterator[Opener]:
         yield open_again
 
 
-@pytest.fixture(params=[pytest.param("memory", marks=no_memory), *DURABLE])
+@contextmanager
+def url_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Give the URL of a log that is not there yet; none for the one in memory."""
+    if kind == "postgres":
+        with schema_of_its_own(request.getfixturevalue("postgres_server")) as url:
+            yield url
+    else:
+        yield f"sqlite:///{folder / 'state' / f'{uuid4().hex}.db'}" if kind == "sqlite" else ""
+
+
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def reopen(kind: str, tmp_path: Path) -> Iterator[Opener]:
-    with opener_of(kind, tmp_path) as opener:
+def reopen(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    with url_of(kind, request, tmp_path) as url, opener_of(kind, url) as opener:
         yield opener
 
 
 @pytest.fixture(params=DURABLE)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with URLS[request.param](tmp_path) as made:
+    with url_of(str(request.param), request, tmp_path) as made:
         yield made
 
 
@@ -232,12 +219,13 @@ class LogModel(RuleBasedStateMachine):
     """Any sequence of calls, beside a list that says what must come out."""
 
     kind = "memory"
-    folder = Path()
+    new_url: Callable[[], AbstractContextManager[str]]
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.open = self.stack.enter_context(opener_of(self.kind, self.folder))
+        url = self.stack.enter_context(type(self).new_url())
+        self.open = self.stack.enter_context(opener_of(self.kind, url))
         self.log = self.open()
         self.epochs: list[int] = [0]
         self.expected: list[Event] = []
@@ -292,9 +280,14 @@ class LogModel(RuleBasedStateMachine):
         self.stack.close()
 
 
-def test_any_sequence_of_calls_gives_what_a_list_would(kind: str, tmp_path: Path) -> None:
-    model = type("Model", (LogModel,), {"kind": kind, "folder": tmp_path})
-    run_state_machine_as_test(model, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+def test_any_sequence_of_calls_gives_what_a_list_would(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    new_url = partial(url_of, kind, request, tmp_path)
+    model = type("Model", (LogModel,), {"kind": kind, "new_url": staticmethod(new_url)})
+    run_state_machine_as_test(
+        model, settings=settings(max_examples=N_RUNS[kind], stateful_step_count=20, deadline=None)
+    )
 
 
 # What only holds across processes: these need a log on a disk.
@@ -302,7 +295,9 @@ def test_any_sequence_of_calls_gives_what_a_list_would(kind: str, tmp_path: Path
 WRITER = """
 import sys
 from aios.kernel.events import Waits
+from aios.store.memory import MemoryLog
 from aios.store.sql import SqlLog
+from tests.support.postgres import schema_of_its_own
 log = SqlLog(sys.argv[1])
 epoch = log.begin()
 last = 0
@@ -316,7 +311,9 @@ OLD_WRITER = """
 import sys
 from aios.kernel.events import Waits
 from aios.kernel.ports import StaleEpoch
+from aios.store.memory import MemoryLog
 from aios.store.sql import SqlLog
+from tests.support.postgres import schema_of_its_own
 log = SqlLog(sys.argv[1])
 epoch = log.begin()
 print(log.append(epoch, [Waits(1.0, "w-1", "capacity", "event 1")]), flush=True)
