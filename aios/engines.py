@@ -106,6 +106,8 @@ class RunContext:
     stop_event: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
     ready: Callable[[Sequence[Artefact]], None] = lambda artefacts: None
+    bases: Mapping[str, Input] = field(default_factory=dict)
+    """By role of an output: the newest version of it, on which a new one is built; none where there is no version."""
     check_fence: Callable[[], None] = lambda: None
     """Raises ``StaleFence`` where a newer attempt has been granted: call it before each write that matters."""
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from placement.model import ACCELERATOR_KEY, Resources, Selector, parse_amount
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-REFERENCE = re.compile(r"(dataset|model)://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(@[A-Za-z0-9._-]+)?")
+REFERENCE = re.compile(r"(dataset|model)://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(@[A-Za-z0-9._:+-]+)?")
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 

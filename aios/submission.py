@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ class Known:
 
     tenants: Collection[str] = (DEFAULT,)
     versions: Mapping[str, Collection[int]] = field(default_factory=dict)
+    has: Callable[[str], bool] = lambda reference: False  # whether a tag, a branch or a moment names a version
     makers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -266,7 +267,8 @@ def _joined(drafts: Sequence[_Draft], known: Known, problems: list[Problem]) -> 
                 problems.append(Problem((*draft.at, "needs", i), f"{need!r} is not in this submission", hint))
         for role, reference in draft.spec.inputs.items():
             maker = makers.get(_key(reference))
-            if maker is not None and maker is not draft and _version(reference) in ("", "latest"):
+            newest = _version(reference) in ("", "latest")
+            if maker is not None and maker is not draft and (newest or reference in maker.spec.outputs.values()):
                 wanted[maker.spec.name] = None
             else:
                 problems.extend(_missing(reference, (*draft.at, "inputs", role), known))
@@ -293,7 +295,9 @@ def _missing(reference: str, at: Loc, known: Known) -> list[Problem]:
         what = ", ".join(there[:20]) or f"no {kind} yet"
         hint = f"{near} there is: {what}; or submit the stage that makes it together with this"
         return [Problem(at, f"missing {kind}: there is no {key}", hint.strip())]
-    if version not in ("", "latest") and version.removeprefix("v") not in {str(v) for v in versions}:
+    if version in ("", "latest") or version.removeprefix("v") in {str(v) for v in versions}:
+        return []
+    if not known.has(reference):
         hint = f"versions: {', '.join(map(str, sorted(versions)))}"
         return [Problem(at, f"missing version: there is no {reference}", hint)]
     return []

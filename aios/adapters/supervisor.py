@@ -304,6 +304,7 @@ class Supervisor:
             bundles=tuple(b.resources for b in work.demand.bundles[: len(launch.nodes)]),
             inputs={one.role: Input(one.reference, one.uri, json.loads(one.meta)) for one in launch.inputs},
             outputs=dict(work.outputs),
+            bases={one.role: Input(one.reference, one.uri, json.loads(one.meta)) for one in launch.bases},
             dir=self._folder.work,
             storage=self._folder.storage,
             reporter=ActorReporter(self._name),

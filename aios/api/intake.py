@@ -15,6 +15,7 @@ from aios.api.problems import error_of
 from aios.api.service import Service
 from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected, Unsatisfiable
 from aios.kernel.events import WorkloadId
+from aios.kernel.inputs import find, split, there
 from aios.kernel.ports import Accepted, ApplyPolicy, ApplyTenants, NewWork, Refused, Reply, Reserve, Submit
 from aios.kernel.state import State
 from aios.rules import policy_of, reservation_of
@@ -125,7 +126,8 @@ def _compile(service: Service, documents: Sequence[Any], *, rerun: bool = False,
     state = service.state()
     known = Known(
         tenants=with_default(state.tenants),
-        versions={key: [version.version for version in versions] for key, versions in state.versions.items()},
+        versions={key: [version.version for version in there(state, key)] for key in state.versions if "@" not in key},
+        has=lambda reference: find(state, *split(reference)) is not None,
         makers=_makers(state),
     )
     compiled = compile_documents(documents, known, rerun=rerun, trace=trace)

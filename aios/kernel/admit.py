@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aios.kernel import operate
+from aios.kernel import catalogue, operate
 from aios.kernel.events import (
     PolicyApplied,
     ReservationEnded,
@@ -18,7 +18,7 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.evolve import Fold
-from aios.kernel.inputs import is_versioned, split
+from aios.kernel.inputs import find, is_versioned, split
 from aios.kernel.ports import (
     Accepted,
     Answer,
@@ -28,7 +28,9 @@ from aios.kernel.ports import (
     Drain,
     NewWork,
     PreemptWork,
+    PublishVersion,
     Refused,
+    RemoveVersions,
     Reply,
     Request,
     Reserve,
@@ -37,6 +39,7 @@ from aios.kernel.ports import (
     StopWork,
     Submit,
     Suspend,
+    TagVersion,
     Undrain,
     Unreserve,
 )
@@ -56,6 +59,12 @@ def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
             return _submit(fold, now_s, request)
         case StopWork():
             return _stop(fold, now_s, request)
+        case TagVersion():
+            return catalogue.tag(fold, now_s, request)
+        case PublishVersion():
+            return catalogue.publish(fold, now_s, request)
+        case RemoveVersions():
+            return catalogue.remove(fold, now_s, request)
         case Retry():
             return _retry(fold, now_s, request)
         case PreemptWork():
@@ -208,7 +217,7 @@ def _missing_input(state: State, work: NewWork, submit: Submit) -> Refused | Non
             kind = key.partition("://")[0]
             known = ", ".join(sorted(name for name in state.versions if name.startswith(kind))) or "none yet"
             return Refused("not_found", f"{work.name}: input {role!r}: there is no {reference}", f"there is: {known}")
-        if version not in ("", "latest") and all(str(v.version) != version.removeprefix("v") for v in versions):
+        if version not in ("", "latest") and find(state, key, version) is None:
             return Refused(
                 "not_found",
                 f"{work.name}: input {role!r}: {key} has no version {version}",

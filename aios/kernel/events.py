@@ -35,6 +35,8 @@ class Artefact:
     uri: str
     digest: str = ""
     meta: str = "{}"  # JSON: rows, schema, scores, url, ...
+    origin: str | None = None
+    """The exact version that it was built on (``dataset://name@4``), empty: on none; None: it stands for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +332,32 @@ class Published:
     at_s: float
     artefact: Artefact
     version: int
-    workload: WorkloadId
+    workload: WorkloadId  # empty: somebody published it by hand
     attempt: int
     inputs: tuple[str, ...] = ()  # resolved references it was made from
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTagged:
+    """A version has a name from here on, which another may have had before; 0: none has it any more."""
+
+    at_s: float
+    key: str  # dataset://name
+    tag: str
+    version: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsRemoved:
+    """Versions are out of use, and their bytes may be gone."""
+
+    at_s: float
+    key: str
+    versions: tuple[int, ...]
+    why: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +407,8 @@ Event = (
     | CheckpointSaved
     | AttemptEnded
     | Published
+    | VersionTagged
+    | VersionsRemoved
     | Requeued
     | Finished
 )
@@ -411,6 +438,8 @@ EVENTS: tuple[type, ...] = (
     CheckpointSaved,
     AttemptEnded,
     Published,
+    VersionTagged,
+    VersionsRemoved,
     Requeued,
     Finished,
 )

@@ -29,6 +29,8 @@ from aios.kernel.events import (
     Submitted,
     SuspendRequested,
     TenantsApplied,
+    VersionsRemoved,
+    VersionTagged,
     Waits,
     WorkloadId,
 )
@@ -115,6 +117,11 @@ def _apply(event: Event, state: State) -> State:
         case Published():
             key = f"{event.artefact.type}://{event.artefact.name}"
             return replace(state, versions=state.versions.set(key, (*state.versions.get(key, ()), event)))
+        case VersionTagged():
+            return replace(state, tags=state.tags.set(event.key, (*state.tags.get(event.key, ()), event)))
+        case VersionsRemoved():
+            gone = state.removed.get(event.key, frozenset()) | set(event.versions)
+            return replace(state, removed=state.removed.set(event.key, gone))
         case _:
             return _of_a_workload(event, state)
 

@@ -21,10 +21,11 @@ from aios.kernel.events import (
     Outcome,
     PlacementDiffered,
     Published,
+    Requeued,
     WorkloadId,
 )
 from aios.kernel.evolve import Fold
-from aios.kernel.inputs import SCHEMES, names, next_version
+from aios.kernel.inputs import SCHEMES, built_on, names, next_version
 from aios.kernel.ports import Observed, ObservedAttempt, Phase
 from aios.kernel.retry import after_end
 from aios.kernel.state import Attempt, Status, Workload
@@ -32,6 +33,9 @@ from placement.model import Node, NodeId, NodeState
 
 START_S = 600.0
 """How long an attempt may take from its grant until it runs; then it is lost, and others may have its place."""
+
+PUBLISH_CONFLICT = "PublishConflict"
+"""The reason of work that goes on from a version that another published while it ran."""
 
 Key = tuple[WorkloadId, int, int]
 """Workload, attempt, fence."""
@@ -141,6 +145,10 @@ def _ended(fold: Fold, now_s: float, attempt: Attempt, seen: ObservedAttempt, lo
             outcome = Outcome.LOST
     id, number = workload.id, attempt.number
     how = (seen.nodes, seen.error, seen.exit_code, seen.artefacts, seen.metrics)
+    if outcome is Outcome.SUCCEEDED and (late := [a for a in seen.artefacts if not built_on(fold.state, a)]):
+        error = f"{late[0].type}://{late[0].name} was built on {late[0].origin or 'nothing'}, which is not the newest now"
+        _end(fold, AttemptEnded(now_s, id, number, Outcome.LOST, seen.nodes, error), why=PUBLISH_CONFLICT)
+        return
     _end(fold, AttemptEnded(now_s, id, number, outcome, *how), seen)
 
 
@@ -148,13 +156,13 @@ def _asked_for(workload: Workload, attempt: Attempt) -> Outcome:
     return Outcome.STOPPED if workload.stop_requested_s is not None else Outcome.PREEMPTED
 
 
-def _end(fold: Fold, ended: AttemptEnded, seen: ObservedAttempt | None = None) -> None:
-    """Record an end and what follows from it."""
+def _end(fold: Fold, ended: AttemptEnded, seen: ObservedAttempt | None = None, why: str = "") -> None:
+    """Record an end and what follows from it; ``why`` is the reason of waiting again where it is a special one."""
     fold.record(ended)
     follows = after_end(fold.state.workloads[ended.workload], ended.at_s)
     if isinstance(follows, Finished) and follows.status == Status.SUCCEEDED.value and seen is not None:
         _publish(fold, ended.at_s, ended.workload, ended.attempt, seen)
-    fold.record(follows)
+    fold.record(replace(follows, why=why) if why and isinstance(follows, Requeued) else follows)
 
 
 def _publish(fold: Fold, now_s: float, id: WorkloadId, number: int, seen: ObservedAttempt) -> None:

@@ -200,8 +200,40 @@ class Unreserve:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TagVersion:
+    """Name a version of ``key`` (``dataset://name``), or move the name there; version 0 takes it away."""
+
+    key: str
+    tag: str
+    version: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVersion:
+    """Make an artefact that no attempt made the next version of its name."""
+
+    artefact: Artefact
+    inputs: tuple[str, ...] = ()
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVersions:
+    """Take versions out of use, before their bytes go."""
+
+    key: str
+    versions: tuple[int, ...]
+    why: str = ""
+    by: str = ""
+
+
 Request = (
     Submit
+    | TagVersion
+    | PublishVersion
+    | RemoveVersions
     | StopWork
     | Retry
     | PreemptWork

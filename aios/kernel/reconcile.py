@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aios.kernel.actions import Action, Forget, Kill, Launch, Resize, Stop
 from aios.kernel.events import WorkloadId
-from aios.kernel.inputs import resolved
+from aios.kernel.inputs import bases, resolved
 from aios.kernel.ports import Observed, ObservedAttempt, Phase
 from aios.kernel.queue import live
 from aios.kernel.state import Attempt, State, Workload

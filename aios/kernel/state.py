@@ -7,7 +7,7 @@ from enum import Enum
 
 from immutables import Map
 
-from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, Waits, Work, WorkloadId
+from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, VersionTagged, Waits, Work, WorkloadId
 from placement.model import Demand, Node, NodeId, Policy, Reservation, Tenant, TenantId
 
 
@@ -154,6 +154,8 @@ class State:
     drains: Map[NodeId, float | None] = field(default_factory=Map)  # drained by hand, with the grace
     node_names: Map[NodeId, str] = field(default_factory=Map)
     versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
+    tags: Map[str, tuple[VersionTagged, ...]] = field(default_factory=Map)  # by the same key, in order
+    removed: Map[str, frozenset[int]] = field(default_factory=Map)  # out of use
     plan: PlanAdopted | None = None
     policy: Policy | None = None  # None: nobody has applied one
     reservations: Map[str, Reservation] = field(default_factory=Map)

@@ -127,16 +127,18 @@ class LanceTable:
             raise TableError(
                 f"{self.location}: compaction changed the rows ({actual} for {total}): nothing was published"
             )
-        after = self._commit(
-            Write("append", ds.version, write.properties, guard=write.guard),
-            lambda _: lance.LanceOperation.Append([]),
-            total,
-            ds.schema,
-        )
+        return self._annotate(replace(write, mode="append", base=ds.version), total)
+
+    def annotate(self, write: Write) -> Commit:
+        assert write.base is not None, "a version is described"
+        return self._annotate(replace(write, mode="append"), fingerprint_of(self, write.base))
+
+    def _annotate(self, write: Write, total: Fingerprint) -> Commit:
+        after = self._commit(write, lambda _: lance.LanceOperation.Append([]), total, None)
         return Commit(after.version, total, after.schema, 0)
 
     def _commit(
-        self, write: Write, operation: Callable[[Any], Operation], total: Fingerprint, schema: pa.Schema
+        self, write: Write, operation: Callable[[Any], Operation], total: Fingerprint, schema: pa.Schema | None
     ) -> lance.LanceDataset:
         """Commit so that the table is the base and this one operation; raises Conflict."""
         properties = {**write.properties, ROWS: str(total)}

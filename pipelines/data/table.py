@@ -127,6 +127,9 @@ class Table(Protocol):
 
     def protected(self) -> Mapping[str, int]: ...
 
+    def annotate(self, write: Write) -> Commit:
+        """Commit ``write.base`` again with other properties and no row changed."""
+
     def compact(self, write: Write) -> Commit:
         """Rewrite the files of ``write.base`` with no deleted row left in them; the rows stay the same."""
 
