@@ -37,7 +37,9 @@ class ResolvedInput:
 class Launch:
     """Start one attempt. Its name ``aios/<workload>/<attempt>`` is the idempotency key.
 
-    ``checkpoint`` is where an earlier attempt left off, or empty.
+    ``checkpoint`` is where an earlier attempt left off, or empty. Where it is torn or gone the attempt begins at
+    ``before_checkpoint`` (the one before it), else anew, and says so: ``ObservedAttempt.resumed``, ``resumed_step`` and
+    ``resumed_why``.
     """
 
     work: Work
@@ -47,6 +49,9 @@ class Launch:
     inputs: tuple[ResolvedInput, ...] = ()
     checkpoint: str = ""
     step: int = 0
+    before_checkpoint: str = ""
+    before_step: int = 0
+    bases: tuple[ResolvedInput, ...] = ()  # what each output that has versions is built on
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from aios.kernel import catalogue, operate
+from aios.kernel.concurrency import ancestors, limits_of, too_many
 from aios.kernel.events import (
+    Finished,
+    Limits,
     PolicyApplied,
     ReservationEnded,
     ReservationsApplied,
+    Reused,
     StopRequested,
     Submitted,
     TenantsApplied,
@@ -19,6 +23,7 @@ from aios.kernel.events import (
 )
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import find, is_versioned, split
+from aios.kernel.limits import duration
 from aios.kernel.ports import (
     Accepted,
     Answer,
@@ -27,14 +32,17 @@ from aios.kernel.ports import (
     Asked,
     Drain,
     NewWork,
+    PauseTenant,
     PreemptWork,
     PublishVersion,
     Refused,
+    ReleaseNode,
     RemoveVersions,
     Reply,
     Request,
     Reserve,
     Resume,
+    ResumeTenant,
     Retry,
     StopWork,
     Submit,
@@ -43,8 +51,8 @@ from aios.kernel.ports import (
     Undrain,
     Unreserve,
 )
-from aios.kernel.queue import ancestors
-from aios.kernel.state import State, Status
+from aios.kernel.reuse import reusable, unchanged
+from aios.kernel.state import State, Status, Workload
 from placement.model import ROOT, Demand, DemandId, TenantId
 
 
@@ -77,6 +85,12 @@ def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
             return operate.drain(fold, now_s, request)
         case Undrain():
             return operate.undrain(fold, now_s, request)
+        case ReleaseNode():
+            return operate.release(fold, now_s, request)
+        case PauseTenant():
+            return operate.pause(fold, now_s, request)
+        case ResumeTenant():
+            return operate.unpause(fold, now_s, request)
         case ApplyTenants():
             return _apply_tenants(fold, now_s, request)
         case ApplyPolicy():
@@ -111,9 +125,39 @@ def _submit(fold: Fold, now_s: float, submit: Submit) -> Reply:
         refused = _missing_input(fold.state, work, submit)
         if refused is not None:
             return refused
-    for work in _in_order(fresh):
-        fold.record(Submitted(now_s, _with_id(work, ids, now_s), submit.key))
+    refused = _beyond_limits(fold.state, fresh)
+    if refused is not None:
+        return refused
+    _record(fold, now_s, submit, fresh, ids)
     return Accepted(tuple(ids[work.name] for work in submit.works), existing=not fresh)
+
+
+def _record(fold: Fold, now_s: float, submit: Submit, fresh: Sequence[NewWork], ids: Mapping[str, WorkloadId]) -> None:
+    """Record new work; where a stage has been done before just so, its result stands for it."""
+    state, standing = fold.state, {work.name for work in submit.works if work not in fresh}
+    before = {w.name: state.workloads[state.names[w.name]] for w in fresh if w.name in state.names}
+    for work in _in_order(fresh):
+        source = reusable(state, work, before, standing)
+        fold.record(Submitted(now_s, _with_id(state, work, ids, now_s), submit.key))
+        if source is not None:
+            id = ids[work.name]
+            standing.add(work.name)
+            fold.record(Reused(now_s, id, source))
+            message = f"reused from {source}: same code, parameters and inputs"
+            fold.record(Finished(now_s, id, Status.SUCCEEDED.value, "Reused", message, 0))
+
+
+def _beyond_limits(state: State, fresh: Sequence[NewWork]) -> Refused | None:
+    """Return which limit of its tenant new work breaks."""
+    for work in fresh:
+        for limits in limits_of(state, work.tenant):
+            most_s = limits.time_limit_s
+            if most_s is not None and work.time_limit_s is not None and work.time_limit_s > most_s:
+                asked = f"{work.name}: time_limit {duration(work.time_limit_s)} is above {duration(most_s)}"
+                return Refused("rejected", f"{asked}, the most in tenant {limits.tenant}", "give a smaller time_limit")
+    broken = too_many(state, ((work.tenant, work.user) for work in fresh))
+    hint = "wait until some of them have started (`aios ps`), or raise max_pending of the tenant"
+    return Refused("too_many", broken, hint) if broken else None
 
 
 def _same_key(state: State, submit: Submit) -> Reply | None:
@@ -235,9 +279,13 @@ def _new_id(state: State, name: str, nth: int) -> WorkloadId:
         sequence += 1
 
 
-def _with_id(work: NewWork, ids: dict[str, WorkloadId], now_s: float) -> Work:
+def _with_id(state: State, work: NewWork, ids: Mapping[str, WorkloadId], now_s: float) -> Work:
     id = ids[work.name]
     runtime_s = work.demand.runtime_s if work.demand.runtime_s is not None else work.estimate_s
+    inherited = (limits.time_limit_s for limits in limits_of(state, work.tenant) if limits.time_limit_s is not None)
+    limit_s = work.time_limit_s if work.time_limit_s is not None else min(inherited, default=None)
+    if limit_s is not None and not work.service:  # the planner knows at least that it does not run longer
+        runtime_s = limit_s if runtime_s is None else min(runtime_s, limit_s)
     deadline_s = None if work.demand.deadline_s is None else now_s + work.demand.deadline_s
     demand: Demand = replace(
         work.demand,
@@ -265,6 +313,11 @@ def _with_id(work: NewWork, ids: dict[str, WorkloadId], now_s: float) -> Work:
         grace_s=work.grace_s,
         estimate_s=work.estimate_s,
         trace=work.trace,
+        time_limit_s=limit_s,
+        on_deadline=work.on_deadline,
+        max_attempts=work.max_attempts,
+        user=work.user,
+        cache=work.cache,
     )
 
 
@@ -274,7 +327,7 @@ def _retry(fold: Fold, now_s: float, retry: Retry) -> Reply:
     if unknown:
         return Refused("not_found", f"there is no workload {unknown[0]!r}", "list them with `aios ps -a`")
     found = [fold.state.workloads[id] for id in retry.workloads]
-    again = [w for w in found if w.status.over and (retry.afresh or w.status is not Status.SUCCEEDED)]
+    again = _again(fold.state, found, retry.afresh)
     if not again:
         which = ", ".join(f"{w.id} is {w.status.value}" for w in found)
         return Refused("rejected", f"nothing to try again: {which}", "--no-cache runs what has succeeded once more")
@@ -292,6 +345,16 @@ def _retry(fold: Fold, now_s: float, retry: Retry) -> Reply:
             needs = tuple(ids.get(need, need) for need in work.needs)
             fold.record(Submitted(now_s, replace(work, id=ids[id], demand=demand, needs=needs)))
     return Accepted(tuple(ids.values()))
+
+
+def _again(state: State, found: Sequence[Workload], afresh: bool) -> list[Workload]:
+    """Return what has to run again: what did not succeed, what read something older, and what needs either."""
+    again: dict[WorkloadId, Workload] = {}
+    for workload in found:  # what is needed stands before what needs it
+        over = workload.status.over
+        if over and (afresh or workload.status is not Status.SUCCEEDED or not unchanged(state, workload, again)):
+            again[workload.id] = workload
+    return list(again.values())
 
 
 def _later(work: Work, now_s: float) -> float | None:
@@ -324,9 +387,11 @@ def _apply_tenants(fold: Fold, now_s: float, apply: ApplyTenants) -> Reply:
         if known[top].parent not in (None, ROOT):
             return Refused("invalid_spec", f"tenant {tenant.id} is above itself", "break the circle of parents")
     changed = tuple(tenant for tenant in apply.tenants if fold.state.tenants.get(tenant.id) != tenant)
-    if changed:
-        fold.record(TenantsApplied(now_s, changed))
-    return Accepted(tuple(tenant.id for tenant in apply.tenants), existing=not changed)
+    limits = tuple(one for one in apply.limits if fold.state.limits.get(TenantId(one.tenant)) != one)
+    limits = tuple(one for one in limits if TenantId(one.tenant) in fold.state.limits or one != Limits(one.tenant))
+    if changed or limits:
+        fold.record(TenantsApplied(now_s, changed, limits))
+    return Accepted(tuple(tenant.id for tenant in apply.tenants), existing=not (changed or limits))
 
 
 def _reserve(fold: Fold, now_s: float, reserve: Reserve) -> Reply:

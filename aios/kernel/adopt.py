@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from aios.kernel.concurrency import Slots
 from aios.kernel.events import PlanAdopted, PreemptionOrdered, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
 from aios.kernel.notice import START_S
 from aios.kernel.ports import Observed
+from aios.kernel.quarantine import shut
 from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
 from aios.kernel.resizing import in_place, owner, parts
 from aios.kernel.room import Room
@@ -85,6 +87,7 @@ def valid_part(
     orders: tuple[Order, ...] = (*plan.preemptions, *plan.moves, *plan.resizes)
     victims = {one.demand: one for one in orders if _accepted(refused, one.demand, _no_victim(state, one))}
     grants = [g for g in plan.grants if _accepted(refused, g.demand, _no_grant(state, present, g))]
+    grants = _within_limits(state, grants, refused)
     while True:
         grants = _that_fit(state, observed, grants, victims, refused)
         granted = {one.demand for one in grants} | {id for id, order in victims.items() if isinstance(order, Move)}
@@ -150,12 +153,26 @@ def _no_grant(state: State, present: Problem, one: Grant) -> str:
     return _not_on(state, demand, one.nodes)
 
 
+def _within_limits(state: State, grants: list[Grant], refused: list[str]) -> list[Grant]:
+    """Return the grants that their tenants and users may run beside what runs, in the plan's order."""
+    slots, kept_grants = Slots(state), []
+    for one in grants:
+        workload = state.workloads[WorkloadId(one.demand)]
+        why = slots.closed_to(workload)
+        if _accepted(refused, one.demand, "" if why is None else why.detail):
+            slots.take(workload)
+            kept_grants.append(one)
+    return kept_grants
+
+
 def _not_on(state: State, demand: Demand, nodes: tuple[NodeId, ...]) -> str:
     """Return why a demand's bundles cannot be on these nodes, room apart; empty where they can."""
     for bundle, id in zip(demand.bundles, nodes, strict=False):
         node = state.nodes.get(id)
         if node is None or node.state is not NodeState.READY:
             return f"node {id} is not ready"
+        if shut(state, id):
+            return f"node {id} is in quarantine"
         if not bundle.selector.accepts(node):
             return f"node {id} is not {bundle.selector}"
     return ""

@@ -24,6 +24,7 @@ class Outcome(Enum):
     PREEMPTED = "preempted"  # it was asked to yield and did
     STOPPED = "stopped"  # a user asked for it
     LOST = "lost"  # its node or its supervisor went away
+    OUT_OF_TIME = "out_of_time"  # it was told to end at its time limit or deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,26 @@ class Work:
     grace_s: float = 30.0
     estimate_s: float | None = None
     trace: str = ""  # W3C traceparent of the submission
+    time_limit_s: float | None = None  # of running, over all its attempts
+    on_deadline: str = "warn"  # or stop
+    max_attempts: int | None = None  # that fail or are lost
+    user: str = ""
+    cache: bool = False  # the result of an equal run may stand for it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a tenant, with all tenants below it, may have at once; None: no limit.
+
+    ``time_limit_s`` is what its work gets that says none, and the most that it may say.
+    """
+
+    tenant: str
+    max_running: int | None = None
+    max_pending: int | None = None
+    max_running_per_user: int | None = None
+    max_pending_per_user: int | None = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +114,24 @@ class EpochStarted:
 class TenantsApplied:
     at_s: float
     tenants: tuple[Tenant, ...]
+    limits: tuple[Limits, ...] = ()  # of those whose limits changed
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPaused:
+    """Nothing of a tenant, and of those below it, starts; ``how`` says what becomes of what runs."""
+
+    at_s: float
+    tenant: str
+    how: str = ""  # it goes on; drain: it saves its progress and yields; now: it is ended at once
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantResumed:
+    at_s: float
+    tenant: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +213,27 @@ class NodeDrainEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeQuarantined:
+    """Nothing new starts on a node where attempts keep failing, until then; it is the ``times``-th time in a row."""
+
+    at_s: float
+    node: NodeId
+    name: str
+    reason: str
+    until_s: float
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEnded:
+    """A node is trusted again: its time is over, or somebody (``by``) said so."""
+
+    at_s: float
+    name: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeChanged:
     """A node joined, left (state DOWN) or changed."""
 
@@ -245,6 +305,32 @@ class PreemptionOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeLimitReached:
+    """An attempt is told to save its progress and end: its workload may run until ``deadline_s`` and no longer."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    limit_s: float
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineMissed:
+    """A deadline has passed, or (``expected_s``: when it would be done) can no longer be met.
+
+    Where it is to ``stop``, a running attempt has until ``until_s`` to save its progress.
+    """
+
+    at_s: float
+    workload: WorkloadId
+    deadline_s: float
+    expected_s: float | None = None
+    stop: bool = False
+    until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ResizeOrdered:
     """An attempt goes on in place with bundle i on ``nodes[i]``; what it gives up is for ``beneficiaries``."""
 
@@ -308,6 +394,27 @@ class CheckpointSaved:
     attempt: int
     uri: str
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedFrom:
+    """An attempt could not use the checkpoint that it was given, and began at an earlier one (or, empty, at none)."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    uri: str
+    step: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A stage need not run: ``source`` has done the same with the same code, parameters and inputs."""
+
+    at_s: float
+    workload: WorkloadId
+    source: WorkloadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +492,8 @@ class Finished:
 Event = (
     EpochStarted
     | TenantsApplied
+    | TenantPaused
+    | TenantResumed
     | PolicyApplied
     | ReservationsApplied
     | ReservationEnded
@@ -394,17 +503,23 @@ Event = (
     | ResumeRequested
     | NodeDrainRequested
     | NodeDrainEnded
+    | NodeQuarantined
+    | QuarantineEnded
     | NodeChanged
     | PlanAdopted
     | Waits
     | Granted
     | PreemptionOrdered
+    | TimeLimitReached
+    | DeadlineMissed
     | ResizeOrdered
     | AttemptResized
     | AttemptStarted
     | AttemptReady
     | PlacementDiffered
     | CheckpointSaved
+    | ResumedFrom
+    | Reused
     | AttemptEnded
     | Published
     | VersionTagged
@@ -416,6 +531,8 @@ Event = (
 EVENTS: tuple[type, ...] = (
     EpochStarted,
     TenantsApplied,
+    TenantPaused,
+    TenantResumed,
     PolicyApplied,
     ReservationsApplied,
     ReservationEnded,
@@ -425,17 +542,23 @@ EVENTS: tuple[type, ...] = (
     ResumeRequested,
     NodeDrainRequested,
     NodeDrainEnded,
+    NodeQuarantined,
+    QuarantineEnded,
     NodeChanged,
     PlanAdopted,
     Waits,
     Granted,
     PreemptionOrdered,
+    TimeLimitReached,
+    DeadlineMissed,
     ResizeOrdered,
     AttemptResized,
     AttemptStarted,
     AttemptReady,
     PlacementDiffered,
     CheckpointSaved,
+    ResumedFrom,
+    Reused,
     AttemptEnded,
     Published,
     VersionTagged,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from immutables import Map
 
-from aios.kernel import lifecycle
+from aios.kernel import lifecycle, quarantine
 from aios.kernel.events import (
     AttemptEnded,
     AttemptResized,
@@ -18,16 +18,20 @@ from aios.kernel.events import (
     NodeChanged,
     NodeDrainEnded,
     NodeDrainRequested,
+    NodeQuarantined,
     Outcome,
     PlanAdopted,
     PolicyApplied,
     Published,
+    QuarantineEnded,
     Requeued,
     ReservationEnded,
     ReservationsApplied,
     ResizeOrdered,
     Submitted,
     SuspendRequested,
+    TenantPaused,
+    TenantResumed,
     TenantsApplied,
     VersionsRemoved,
     VersionTagged,
@@ -91,7 +95,19 @@ def _apply(event: Event, state: State) -> State:
             tenants = state.tenants
             for tenant in event.tenants:
                 tenants = tenants.set(tenant.id, tenant)
-            return replace(state, tenants=tenants)
+            limits = state.limits
+            for limit in event.limits:
+                limits = limits.set(TenantId(limit.tenant), limit)
+            return replace(state, tenants=tenants, limits=limits)
+        case TenantPaused():
+            return replace(state, paused=state.paused.set(TenantId(event.tenant), event.by))
+        case TenantResumed():
+            id = TenantId(event.tenant)
+            return replace(state, paused=state.paused.delete(id)) if id in state.paused else state
+        case NodeQuarantined():
+            return quarantine.begun(state, event)
+        case QuarantineEnded():
+            return quarantine.ended(state, event)
         case PolicyApplied():
             return replace(state, policy=event.policy)
         case ReservationsApplied():
@@ -145,7 +161,9 @@ def _beside(event: WorkloadEvent, state: State) -> State:
             return replace(state, fence=max(state.fence, event.fence), waits=_without(state, event.workload))
         case SuspendRequested():
             return replace(state, waits=_without(state, event.workload))
-        case AttemptEnded() | ResizeOrdered() | AttemptResized():  # what it held until now
+        case AttemptEnded():
+            return replace(quarantine.with_end(state, event), usage=_used(event, state))
+        case ResizeOrdered() | AttemptResized():  # what it held until now
             return replace(state, usage=_used(event, state))
         case Requeued():
             keeps = _goes_on_elsewhere(state, event.workload)

@@ -170,5 +170,7 @@ def _upstream(state: State, workload: Workload) -> frozenset[WorkloadId]:
         id = todo.pop()
         if id not in seen and id in state.workloads:
             seen.add(id)
+            if (source := state.workloads[id].reused) is not None:
+                seen.add(source)  # what it made stands for what this one would have made
             todo.extend(state.workloads[id].work.needs)
     return frozenset(seen)

@@ -84,10 +84,12 @@ def workload_is_whole(workload: Workload, alive: frozenset[WorkloadId]) -> list[
     if any(a.fence >= b.fence for a, b in pairwise(attempts)):
         found.append(f"I7: fences of {id} do not rise")
     n_done = sum(attempt.outcome is Outcome.SUCCEEDED for attempt in attempts)
-    if n_done != (workload.status is Status.SUCCEEDED) and not (workload.work.service and n_done <= 1):
+    done = workload.status is Status.SUCCEEDED and workload.reused is None
+    if n_done != done and not (workload.work.service and n_done <= 1):
         found.append(f"I6: {id} is {workload.status.value} with {n_done} completions")
     steps = [attempt.resumed_step for attempt in attempts]
-    if steps != sorted(steps) or (steps and steps[-1] > workload.step):
+    fell = any(b < a and not one.fell_back for a, b, one in zip(steps, steps[1:], attempts[1:], strict=False))
+    if fell or (steps and steps[-1] > workload.step):
         found.append(f"I9: {id} went back: began at steps {steps}, saved {workload.step}")
     forms = ((attempt, workload.held(attempt)) for attempt in attempts)
     if any(not form.min_bundles <= len(attempt.nodes) <= len(form.bundles) for attempt, form in forms):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from aios.kernel import resizing
+from aios.kernel import limits, resizing
 from aios.kernel.events import (
     AttemptEnded,
     AttemptReady,
     AttemptResized,
     AttemptStarted,
     CheckpointSaved,
+    DeadlineMissed,
     Finished,
     Granted,
     Outcome,
@@ -19,10 +20,13 @@ from aios.kernel.events import (
     PreemptionOrdered,
     Requeued,
     ResizeOrdered,
+    ResumedFrom,
     ResumeRequested,
+    Reused,
     StopRequested,
     Submitted,
     SuspendRequested,
+    TimeLimitReached,
     Waits,
 )
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, Status, Workload, waited_s
@@ -39,6 +43,7 @@ PREEMPTED_BY = {
     "time_slice": "TakesTurns",
     "user": "PreemptedByUser",
     "suspend": "Suspended",
+    "pause": "TenantPaused",
 }
 """The reason that users read, by the cause that the planner gave."""
 
@@ -49,6 +54,10 @@ WorkloadEvent = (
     | Waits
     | Granted
     | PreemptionOrdered
+    | TimeLimitReached
+    | DeadlineMissed
+    | ResumedFrom
+    | Reused
     | ResizeOrdered
     | AttemptResized
     | AttemptStarted
@@ -87,6 +96,14 @@ def after(event: WorkloadEvent, workload: Workload, nodes: Mapping[NodeId, Node]
             return _granted(event, workload)
         case PreemptionOrdered():
             return _preemption_ordered(event, workload)
+        case TimeLimitReached():
+            return limits.reached(event, workload)
+        case DeadlineMissed():
+            return limits.missed(event, workload)
+        case ResumedFrom():
+            return _resumed_from(event, workload)
+        case Reused():
+            return replace(workload, reused=event.source)
         case ResizeOrdered():
             return resizing.ordered(event, workload)
         case AttemptResized():
@@ -197,6 +214,8 @@ def _preemption_ordered(event: PreemptionOrdered, workload: Workload) -> Workloa
     message = f"yields to {', '.join(event.beneficiaries) or 'the plan'}"
     if event.cause in ("user", "suspend"):
         message = "it was asked to save its progress"
+    elif event.cause == "pause":
+        message = "its tenant is paused: it saves its progress and waits"
     elif event.cause == "node":
         message = "a node of it is leaving: it saves its progress and goes on elsewhere"
     elif event.cause in ("migration", "resize") and not event.beneficiaries:
@@ -225,7 +244,20 @@ def _attempt_ready(event: AttemptReady, workload: Workload) -> Workload:
 
 
 def _checkpoint_saved(event: CheckpointSaved, workload: Workload) -> Workload:
-    return replace(workload, checkpoint=event.uri, step=max(workload.step, event.step), checkpoint_s=event.at_s)
+    step = max(workload.step, event.step)
+    saved = replace(workload, checkpoint=event.uri, step=step, checkpoint_s=event.at_s)
+    if event.uri == workload.checkpoint:
+        return saved
+    return replace(saved, before_checkpoint=workload.checkpoint, before_step=workload.step)
+
+
+def _resumed_from(event: ResumedFrom, workload: Workload) -> Workload:
+    """Return a workload whose latest checkpoint could not be used: what was saved after the one that could is lost."""
+    why = event.why or "its latest checkpoint could not be read"
+    workload = _edit(workload, event.attempt, lambda a: replace(a, resumed_step=event.step, fell_back=why))
+    return replace(
+        workload, checkpoint=event.uri, step=event.step, checkpoint_s=None, before_checkpoint="", before_step=0
+    )
 
 
 def _attempt_ended(event: AttemptEnded, workload: Workload, nodes: Mapping[NodeId, Node]) -> Workload:

@@ -22,6 +22,7 @@ from aios.kernel.events import (
     PlacementDiffered,
     Published,
     Requeued,
+    ResumedFrom,
     WorkloadId,
 )
 from aios.kernel.evolve import Fold
@@ -119,6 +120,9 @@ def _lost_node(attempt: Attempt, nodes: Mapping[NodeId, Node]) -> NodeId | None:
 
 def _progress(fold: Fold, now_s: float, workload: Workload, attempt: Attempt, seen: ObservedAttempt) -> None:
     id, number = workload.id, attempt.number
+    if seen.resumed is not None and not attempt.fell_back:
+        fold.record(ResumedFrom(now_s, id, number, seen.resumed, seen.resumed_step, seen.resumed_why))
+        workload = fold.state.workloads[id]
     if seen.checkpoint and (seen.step > workload.step or not workload.checkpoint):
         fold.record(CheckpointSaved(now_s, id, number, seen.checkpoint, max(seen.step, workload.step)))
     runs = seen.phase in (Phase.RUNNING, Phase.READY) or (seen.phase is Phase.STOPPING and seen.nodes)
@@ -146,14 +150,18 @@ def _ended(fold: Fold, now_s: float, attempt: Attempt, seen: ObservedAttempt, lo
     id, number = workload.id, attempt.number
     how = (seen.nodes, seen.error, seen.exit_code, seen.artefacts, seen.metrics)
     if outcome is Outcome.SUCCEEDED and (late := [a for a in seen.artefacts if not built_on(fold.state, a)]):
-        error = f"{late[0].type}://{late[0].name} was built on {late[0].origin or 'nothing'}, which is not the newest now"
+        error = (
+            f"{late[0].type}://{late[0].name} was built on {late[0].origin or 'nothing'}, which is not the newest now"
+        )
         _end(fold, AttemptEnded(now_s, id, number, Outcome.LOST, seen.nodes, error), why=PUBLISH_CONFLICT)
         return
     _end(fold, AttemptEnded(now_s, id, number, outcome, *how), seen)
 
 
 def _asked_for(workload: Workload, attempt: Attempt) -> Outcome:
-    return Outcome.STOPPED if workload.stop_requested_s is not None else Outcome.PREEMPTED
+    if workload.stop_requested_s is not None:
+        return Outcome.STOPPED
+    return Outcome.OUT_OF_TIME if workload.ending else Outcome.PREEMPTED
 
 
 def _end(fold: Fold, ended: AttemptEnded, seen: ObservedAttempt | None = None, why: str = "") -> None:

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from aios.kernel.concurrency import paused_by
 from aios.kernel.events import (
     NodeChanged,
     NodeDrainEnded,
     NodeDrainRequested,
     PreemptionOrdered,
+    QuarantineEnded,
     ResumeRequested,
     SuspendRequested,
+    TenantPaused,
+    TenantResumed,
     WorkloadId,
 )
 from aios.kernel.evolve import Fold
-from aios.kernel.ports import Accepted, Drain, PreemptWork, Refused, Reply, Resume, Suspend, Undrain
+from aios.kernel.ports import (
+    Accepted,
+    Drain,
+    PauseTenant,
+    PreemptWork,
+    Refused,
+    ReleaseNode,
+    Reply,
+    Resume,
+    ResumeTenant,
+    Suspend,
+    Undrain,
+)
 from aios.kernel.state import Status, Workload
-from placement.model import NodeState
+from placement.model import NodeState, TenantId
 
 
 def preempt(fold: Fold, now_s: float, asked: PreemptWork) -> Reply:
@@ -82,10 +98,60 @@ def undrain(fold: Fold, now_s: float, asked: Undrain) -> Reply:
     return Accepted((asked.node,))
 
 
-def _yield(fold: Fold, now_s: float, workload: Workload, cause: str) -> None:
+def release(fold: Fold, now_s: float, asked: ReleaseNode) -> Reply:
+    """Trust a node again before its quarantine is over."""
+    if asked.name not in fold.state.quarantines:
+        shut = ", ".join(sorted(fold.state.quarantines)) or "none"
+        return Refused("rejected", f"node {asked.name} is not in quarantine", f"in quarantine: {shut}")
+    fold.record(QuarantineEnded(now_s, asked.name, asked.by or "hand"))
+    return Accepted((asked.name,))
+
+
+def pause(fold: Fold, now_s: float, asked: PauseTenant) -> Reply:
+    """Start nothing of a tenant and of those below it; what runs goes on, yields, or is ended at once."""
+    if (unknown := _unknown_tenant(fold, asked.tenant)) is not None:
+        return unknown
+    known = TenantId(asked.tenant) in fold.state.paused
+    if not known or asked.how:
+        fold.record(TenantPaused(now_s, asked.tenant, asked.how, asked.by))
+    for id in fold.state.live if asked.how else ():
+        workload = fold.state.workloads[id]
+        attempt = workload.current
+        if attempt is None or paused_by(fold.state, workload.work.tenant) is None:
+            continue
+        if asked.how == "now":
+            if attempt.deadline_s is None or attempt.deadline_s > now_s:
+                _yield(fold, now_s, workload, "pause", 0.0)
+        elif attempt.deadline_s is None and (workload.work.demand.preemptible or attempt.started_s is None):
+            _yield(fold, now_s, workload, "pause")
+    return Accepted((asked.tenant,), existing=known and not asked.how)
+
+
+def unpause(fold: Fold, now_s: float, asked: ResumeTenant) -> Reply:
+    """Let a tenant's work start again."""
+    if (unknown := _unknown_tenant(fold, asked.tenant)) is not None:
+        return unknown
+    if TenantId(asked.tenant) not in fold.state.paused:
+        above = paused_by(fold.state, asked.tenant)
+        if above is not None:
+            return Refused("rejected", f"tenant {asked.tenant} waits for {above}", f"aios tenant resume {above}")
+        return Accepted((asked.tenant,), existing=True)
+    fold.record(TenantResumed(now_s, asked.tenant, asked.by))
+    return Accepted((asked.tenant,))
+
+
+def _unknown_tenant(fold: Fold, tenant: str) -> Refused | None:
+    if TenantId(tenant) in fold.state.tenants:
+        return None
+    known = ", ".join(sorted(fold.state.tenants)) or "none yet"
+    return Refused("not_found", f"there is no tenant {tenant!r}", f"known: {known}")
+
+
+def _yield(fold: Fold, now_s: float, workload: Workload, cause: str, grace_s: float | None = None) -> None:
     attempt = workload.current
     assert attempt is not None, f"{workload.id}: only what runs can yield"
-    fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, cause, (), now_s + workload.work.grace_s))
+    until_s = now_s + (workload.work.grace_s if grace_s is None else grace_s)
+    fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, cause, (), until_s))
 
 
 def _unknown(id: WorkloadId) -> Refused:

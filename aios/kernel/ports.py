@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from aios.kernel.actions import Action
-from aios.kernel.events import Artefact, Event, Outcome, WorkloadId
+from aios.kernel.events import Artefact, Event, Limits, Outcome, WorkloadId
 from placement.model import Demand, Node, NodeId, Policy, Reservation, Resources, Tenant
 
 
@@ -50,6 +50,11 @@ class ObservedAttempt:
     metrics: str = "{}"
     size: int = 0
     """How many bundles it holds now, where that was changed in place; 0: as launched."""
+    resumed: str | None = None
+    """The checkpoint that it began at, where that is not the one it was launched with; empty: it began anew."""
+    resumed_step: int = 0
+    resumed_why: str = ""
+    """Why the one that it was launched with could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ class NewWork:
     estimate_s: float | None = None
     trace: str = ""
     rerun: bool = False
+    time_limit_s: float | None = None
+    on_deadline: str = "warn"
+    max_attempts: int | None = None
+    user: str = ""
+    cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +179,34 @@ class Undrain:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseNode:
+    """Trust a node again that is in quarantine."""
+
+    name: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyTenants:
-    """Add or change these tenants; others stay."""
+    """Add or change these tenants, with their limits; others stay."""
 
     tenants: tuple[Tenant, ...]
+    by: str = ""
+    limits: tuple[Limits, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTenant:
+    """Start nothing of a tenant; ``how``: what runs goes on (empty), yields (drain) or is ended at once (now)."""
+
+    tenant: str
+    how: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTenant:
+    tenant: str
     by: str = ""
 
 
@@ -241,6 +275,9 @@ Request = (
     | Resume
     | Drain
     | Undrain
+    | ReleaseNode
+    | PauseTenant
+    | ResumeTenant
     | ApplyTenants
     | ApplyPolicy
     | Reserve

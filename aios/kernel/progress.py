@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from aios.kernel import limits, quarantine
+from aios.kernel.concurrency import PAUSED, Held, held_back
 from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
-from aios.kernel.queue import kept_demand, kept_nodes_of, unmet, yielding_for
+from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding_for
 from aios.kernel.resizing import LATE_S, shrinks
 from aios.kernel.room import Room
-from aios.kernel.state import DEPENDENCY_PENDING, Attempt, State, Status, Workload
+from aios.kernel.state import DEADLINE_MISSED, DEPENDENCY_PENDING, TIME_LIMIT, Attempt, State, Status, Workload
 from placement.model import NodeState
 
 PATIENCE_S = 60.0
@@ -21,20 +23,28 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     for name in sorted(fold.state.reservations):
         if fold.state.reservations[name].ends_s <= now_s:
             fold.record(ReservationEnded(now_s, name, "its time is over"))
+    for change in list(quarantine.facts(fold.state, fold.events, now_s)):
+        fold.record(change)
+    held = held_back(fold.state)
     for id in fold.state.live:  # what is needed stands before what needs it
+        for fact in limits.facts(fold.state, fold.state.workloads[id], now_s):
+            fold.record(fact)
         workload = fold.state.workloads[id]
         if workload.current is None:
-            _settle(fold, now_s, workload)
+            _settle(fold, now_s, workload, held.get(id))
         else:
             _leave_draining(fold, now_s, workload, workload.current)
             _hurry(fold, now_s, id)
     _grant_kept(fold, now_s, observed)
 
 
-def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
+def _settle(fold: Fold, now_s: float, workload: Workload, held: Held | None) -> None:
     state, id = fold.state, workload.id
     if workload.stop_requested_s is not None:
         fold.record(Finished(now_s, id, Status.STOPPED.value, "StoppedByUser", workload.message))
+        return
+    if why := _out_of_time(workload):
+        fold.record(Finished(now_s, id, Status.FAILED.value, *why))
         return
     needs = unmet(state, workload)
     dead = [need for need in needs if need not in state.workloads or state.workloads[need].status.over]
@@ -54,6 +64,17 @@ def _settle(fold: Fold, now_s: float, workload: Workload) -> None:
         detail = f"{workload.message}; attempt {number} not before t={workload.not_before_s:g}"
         if id not in state.waits:
             fold.wait(Waits(now_s, id, "BackingOff", detail))
+    elif held is not None and (held.reason == PAUSED or not kept(state, id)):
+        fold.wait(Waits(now_s, id, held.reason, held.detail))
+
+
+def _out_of_time(workload: Workload) -> tuple[str, str] | None:
+    """Return why waiting work is over: its time is used up, or its deadline has passed and ends it."""
+    if message := limits.over_by(workload):
+        return TIME_LIMIT, message
+    if workload.overdue and workload.work.on_deadline == "stop":
+        return DEADLINE_MISSED, f"{workload.late}, and on_deadline: stop ends it then"
+    return None
 
 
 def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attempt) -> None:
@@ -104,7 +125,10 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
         workload = fold.state.workloads[id]
         demand = kept_demand(fold.state, workload)
         nodes_ready = all(
-            node in fold.state.nodes and fold.state.nodes[node].state is NodeState.READY for node in waits.nodes
+            node in fold.state.nodes
+            and fold.state.nodes[node].state is NodeState.READY
+            and not quarantine.shut(fold.state, node)
+            for node in waits.nodes
         )
         if not nodes_ready:
             fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from aios.kernel.concurrency import held_back
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
+from aios.kernel.quarantine import shut
 from aios.kernel.resizing import in_place, parts, shrinks, staying
 from aios.kernel.state import Attempt, State, Status, Workload
 from aios.kernel.used import with_usage
@@ -29,7 +31,6 @@ from placement.model import (
     Resources,
     Running,
     Tenant,
-    TenantId,
     total,
 )
 from placement.model.demand import counted
@@ -74,7 +75,11 @@ def ask(state: State, now_s: float, observed: Observed, policy: Policy | None = 
     Where the plan aims at the most useful work in rounds, what runs may go on elsewhere even when nobody waits.
     """
     in_rounds = _for_goodput(policy_in_force(state, policy))
-    if not any(_wants(state, workload, now_s) or (in_rounds and _may_turn(workload)) for workload in live(state)):
+    held = held_back(state)
+    if not any(
+        (workload.id not in held and _wants(state, workload, now_s)) or (in_rounds and _may_turn(workload))
+        for workload in live(state)
+    ):
         return None
     now = problem(state, now_s, observed, policy)
     return Ask(now, state.version, question(now))
@@ -103,7 +108,7 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
     pending: list[Demand] = []
     leaving: list[Mapping[NodeId, Resources]] = []
     kept_nodes: list[Mapping[NodeId, Resources]] = []
-    all_kept = kept_nodes_of(state)
+    all_kept, held = kept_nodes_of(state), held_back(state)
     for workload in live(state):
         attempt, nodes = workload.current, all_kept.get(workload.work.id, ())
         if attempt is not None and yields(attempt):
@@ -119,9 +124,9 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
             demand = as_left(workload, kept_demand(state, workload))
             kept_nodes.append(placed(demand, nodes))
             running.append(Running(_as_placed(demand, nodes, preemptible=False), nodes, now_s))
-        elif attempt is None and is_pending(state, workload, now_s):
+        elif attempt is None and workload.id not in held and is_pending(state, workload, now_s):
             pending.append(as_left(workload, workload.work.demand))
-    nodes_up = tuple(node for node in _in_order(state.nodes.values()) if node.state is not NodeState.DOWN)
+    nodes_up = tuple(_as_open(state, n) for n in _in_order(state.nodes.values()) if n.state is not NodeState.DOWN)
     surplus = _surplus(added(leaving), added(kept_nodes))
     foreign = added([foreign_use(observed), surplus])
     return Problem(
@@ -135,6 +140,11 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
         reservations=tuple(state.reservations[name] for name in sorted(state.reservations)),
         expected=_expected(state, [r.demand for r in running] + pending),
     )
+
+
+def _as_open(state: State, node: Node) -> Node:
+    """Return a node as the planner may use it: on one in quarantine nothing new starts, and what runs stays."""
+    return replace(node, state=NodeState.DRAINING) if shut(state, node.id) else node
 
 
 def _expected(state: State, known: Iterable[Demand]) -> tuple[tuple[Bundle, float], ...]:
@@ -372,17 +382,6 @@ def _tenants(state: State, demands: Iterable[Demand]) -> tuple[Tenant, ...]:
         if demand.tenant not in known:
             known[demand.tenant] = Tenant(demand.tenant)
     return tuple(known[id] for id in sorted(known) if id != ROOT)
-
-
-def ancestors(tenants: Mapping[TenantId, Tenant], id: TenantId) -> tuple[TenantId, ...]:
-    """Return a tenant and those above it, nearest first; stops where the chain ends or closes."""
-    chain: list[TenantId] = []
-    at: TenantId | None = id
-    while at is not None and at != ROOT and at not in chain:
-        chain.append(at)
-        tenant = tenants.get(at)
-        at = tenant.parent if tenant is not None else None
-    return tuple(chain)
 
 
 def _in_order(nodes: Iterable[Node]) -> list[Node]:

@@ -71,4 +71,7 @@ def _launch(state: State, workload: Workload, attempt: Attempt) -> Launch:
         resolved(state, workload),
         workload.checkpoint,
         workload.step,
+        workload.before_checkpoint,
+        workload.before_step,
+        bases(state, workload),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from aios.kernel import limits
 from aios.kernel.events import Finished, Outcome, Requeued
 from aios.kernel.lifecycle import PREEMPTED_BY
-from aios.kernel.state import Attempt, Status, Workload
+from aios.kernel.state import TIME_LIMIT, Attempt, Status, Workload
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
+MOST_LOST = 20
+"""So many losses in a row without progress end a workload: whatever takes its nodes away, it will not get through."""
 
 
 def after_end(workload: Workload, now_s: float) -> Requeued | Finished:
@@ -16,7 +19,8 @@ def after_end(workload: Workload, now_s: float) -> Requeued | Finished:
     Notes
     -----
     A failure of the user's code counts against ``max_retries``; a lost node or a preemption does not. The n-th
-    failure waits ``min(2^(n-1), 300)`` seconds; the first loss in a row does not wait.
+    failure waits ``min(2^(n-1), 300)`` seconds; the first loss in a row does not wait, the others as failures do, and
+    ``MOST_LOST`` of them without progress between end it. ``max_attempts`` counts failures and losses alike.
     """
     attempt = workload.attempt
     assert attempt is not None, f"{workload.id}: no attempt was made"
@@ -24,11 +28,19 @@ def after_end(workload: Workload, now_s: float) -> Requeued | Finished:
         return Finished(now_s, workload.id, Status.SUCCEEDED.value, exit_code=attempt.exit_code)
     if workload.stop_requested_s is not None:
         return Finished(now_s, workload.id, Status.STOPPED.value, "StoppedByUser", workload.message)
+    if workload.ending:
+        message = limits.over_by(workload) if workload.ending == TIME_LIMIT else "its deadline has passed"
+        return Finished(now_s, workload.id, Status.FAILED.value, workload.ending, message or workload.message)
     if attempt.outcome is Outcome.PREEMPTED:
         return Requeued(now_s, workload.id, PREEMPTED_BY.get(attempt.preempt_cause, "Preempted"))
     if attempt.outcome is Outcome.FAILED:
         return _after_failure(workload, attempt, now_s)
-    n_lost = _lost_in_a_row(workload)
+    if (over := _attempts_used(workload, now_s)) is not None:
+        return over
+    n_lost = lost_in_a_row(workload)
+    if n_lost >= MOST_LOST:
+        message = f"it was lost {n_lost} times in a row without progress; the last time: {attempt.error}"
+        return Finished(now_s, workload.id, Status.FAILED.value, "LostTooOften", message)
     delay_s = 0.0 if n_lost <= 1 else backoff_s(n_lost - 1)
     return Requeued(now_s, workload.id, "NodeLost", now_s + delay_s)
 
@@ -45,6 +57,8 @@ def n_failed(workload: Workload) -> int:
 
 def _after_failure(workload: Workload, attempt: Attempt, now_s: float) -> Requeued | Finished:
     failed, allowed = n_failed(workload), workload.work.max_retries
+    if failed <= allowed and (over := _attempts_used(workload, now_s)) is not None:
+        return over
     if failed <= allowed:
         return Requeued(now_s, workload.id, "UserCodeError", now_s + backoff_s(failed))
     reason = "RetriesExhausted" if allowed else "UserCodeError"
@@ -54,10 +68,23 @@ def _after_failure(workload: Workload, attempt: Attempt, now_s: float) -> Requeu
     return Finished(now_s, workload.id, Status.FAILED.value, reason, message, attempt.exit_code)
 
 
-def _lost_in_a_row(workload: Workload) -> int:
+def _attempts_used(workload: Workload, now_s: float) -> Finished | None:
+    """Return the end of a workload that has failed or been lost as often as it may be."""
+    attempt, most = workload.attempt, workload.work.max_attempts
+    if attempt is None or most is None or workload.failures < most:
+        return None
+    lost = workload.failures - n_failed(workload)
+    message = f"{workload.failures} attempts failed or were lost ({lost} of them lost), and max_attempts is {most}"
+    if attempt.error:
+        message += f"; the last: {attempt.error}"
+    return Finished(now_s, workload.id, Status.FAILED.value, "AttemptsExhausted", message, attempt.exit_code)
+
+
+def lost_in_a_row(workload: Workload) -> int:
+    """Return how many attempts were lost one after the other, none of which saved anything."""
     n = 0
     for attempt in reversed(workload.attempts):
-        if attempt.outcome is not Outcome.LOST:
+        if attempt.outcome is not Outcome.LOST or attempt.resumed_step != workload.step:
             break
         n += 1
     return n

@@ -7,7 +7,18 @@ from enum import Enum
 
 from immutables import Map
 
-from aios.kernel.events import Artefact, Outcome, PlanAdopted, Published, VersionTagged, Waits, Work, WorkloadId
+from aios.kernel.events import (
+    Artefact,
+    Limits,
+    NodeQuarantined,
+    Outcome,
+    PlanAdopted,
+    Published,
+    VersionTagged,
+    Waits,
+    Work,
+    WorkloadId,
+)
 from placement.model import Demand, Node, NodeId, Policy, Reservation, Tenant, TenantId
 
 
@@ -37,7 +48,7 @@ class Status(Enum):
 _ENDS = frozenset({Status.SUCCEEDED, Status.FAILED, Status.STOPPED})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.STARTING, Status.PAUSED, Status.FAILED, Status.STOPPED}),
+    Status.QUEUED: frozenset({Status.STARTING, Status.PAUSED}) | _ENDS,  # a result may be reused
     Status.STARTING: frozenset({Status.RUNNING, Status.STOPPING, Status.PAUSED, Status.PREEMPTED, Status.QUEUED})
     | _ENDS,
     Status.RUNNING: frozenset({Status.STOPPING, Status.PAUSED, Status.PREEMPTED, Status.QUEUED}) | _ENDS,
@@ -71,6 +82,7 @@ class Attempt:
     exit_code: int | None = None
     metrics: str = "{}"
     resumed_step: int = 0
+    fell_back: str = ""  # why it began before its workload's latest checkpoint
     preempted_for: tuple[WorkloadId, ...] = ()
     preempt_cause: str = ""
     deadline_s: float | None = None  # when it is killed, once it has been asked to end
@@ -113,6 +125,12 @@ class Workload:
     failures: int = 0  # attempts that ended FAILED or LOST; preemptions do not count
     ready: bool = False
     artefacts: tuple[Artefact, ...] = ()
+    before_checkpoint: str = ""  # the one before, for when the latest cannot be read
+    before_step: int = 0
+    ending: str = ""  # why it ends though nobody asked: TIME_LIMIT or DEADLINE_MISSED
+    late: str = ""  # a sentence, once its deadline has passed or cannot be met
+    overdue: bool = False  # its deadline has passed
+    reused: WorkloadId | None = None  # whose result stands for its own
 
     @property
     def id(self) -> WorkloadId:
@@ -138,6 +156,16 @@ Past = tuple[float, tuple[tuple[str, float], ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended that was on a node."""
+
+    at_s: float
+    workload: WorkloadId
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The fold. ``version`` counts events; ``epoch`` is the current writer's."""
 
@@ -159,9 +187,20 @@ class State:
     plan: PlanAdopted | None = None
     policy: Policy | None = None  # None: nobody has applied one
     reservations: Map[str, Reservation] = field(default_factory=Map)
+    limits: Map[TenantId, Limits] = field(default_factory=Map)
+    paused: Map[TenantId, str] = field(default_factory=Map)  # tenants in which nothing starts, with who said so
+    mishaps: Map[NodeId, tuple[Ended, ...]] = field(default_factory=Map)  # how attempts ended lately on each node
+    quarantines: Map[str, NodeQuarantined] = field(default_factory=Map)  # by name of the node
+    distrusted: Map[str, NodeQuarantined] = field(default_factory=Map)  # the latest that is over, and when that was
     usage: Map[TenantId, Past] = field(default_factory=Map)  # of attempts that have ended
     waits: Map[WorkloadId, Waits] = field(default_factory=Map)
 
+
+TIME_LIMIT = "TimeLimit"
+"""The reason of what has run for as long as it may."""
+
+DEADLINE_MISSED = "DeadlineMissed"
+"""The reason of what was to stop at its deadline."""
 
 DEPENDENCY_PENDING = "DependencyPending"
 """The reason of what waits for its inputs and not for room."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aios.kernel import limits
 from aios.kernel.actions import Action
 from aios.kernel.admit import admit
 from aios.kernel.adopt import Judge, adopt
@@ -15,6 +16,7 @@ from aios.kernel.ports import Answer, Asked, Observed
 from aios.kernel.progress import PATIENCE_S, progress
 from aios.kernel.queue import Ask, Proposed, ask, kept, live, next_round_s, resizes_s
 from aios.kernel.reconcile import reconcile
+from aios.kernel.resizing import LATE_S
 from aios.kernel.state import State
 from placement.check import violations
 from placement.model import Policy
@@ -82,10 +84,14 @@ def _wake_s(state: State, now_s: float, asks: Ask | None) -> float | None:
         attempt = workload.current
         if attempt is not None and attempt.deadline_s is not None:
             due.append(attempt.deadline_s)
+        due.extend(limits.due_s(state, workload))
+        if attempt is not None and attempt.resize_by_s is not None:
+            due.extend((attempt.resize_by_s, attempt.resize_by_s + LATE_S))
         due.append(workload.not_before_s if attempt is None else starts_by_s(attempt))
         grows_s = resizes_s(workload, attempt) if attempt is not None else None
         if attempt is not None and grows_s is not None and len(attempt.nodes) < len(workload.held(attempt).bundles):
             due.append(grows_s)
+    due.extend(one.until_s for one in state.quarantines.values())
     due.extend(moment for one in state.reservations.values() for moment in (one.starts_s, one.ends_s))
     due.extend(state.waits[id].at_s + PATIENCE_S for id in state.waits if kept(state, id))
     return min((due_s for due_s in due if now_s < due_s < float("inf")), default=None)
