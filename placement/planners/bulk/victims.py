@@ -236,7 +236,7 @@ class VictimSearch:
                     if node not in seen and node >= 0 and is_open[node]:
                         seen.add(node)
                         gpu = self.rooms.free[node][self.rooms.gpu_idx] if self.rooms.gpu_idx >= 0 else 0
-                        for other in self.gangs.on[node]:
+                        for other in self.gangs.on.get(node, ()):
                             if other.keep and may(other):
                                 gpu += other.size
                         yield gang.priority, node, gpu

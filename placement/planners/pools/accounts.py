@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from placement.model import MILLI, Borrow, Demand, Problem, Reclaim, TenantId, Within, total
-from placement.planners.pools.sheet import INFINITY, Sheet
 from placement.planners.pools.candidates import Group
+from placement.planners.pools.sheet import INFINITY, Sheet
 from placement.planners.tree import Tree, Vector, add
 from placement.value import Entitled, Values
 
@@ -159,9 +159,7 @@ def write(
     _entitled(sheet, accounts, values.entitled, lost)
 
 
-def _rights(
-    sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: Mapping[TenantId, float]
-) -> None:
+def _rights(sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: Mapping[TenantId, float]) -> None:
     """A group gives up no more than is supplied for whom it may yield, inside its tenant and outside."""
     got: dict[Group, int] = {}
     for group in accounts.asks:

@@ -115,16 +115,20 @@ def on_several(
     if any(node < 0 or view.pool_of[node] < 0 for node in at):
         return []
     demand, n = running.demand, len(at)
-    vectors = {id(b.resources): b.resources for b in demand.bundles[:n]}
-    units = {view.names[view.pools[view.pool_of[node]].unit] for node in at}
-    if any(v.get(name) % MILLI or v.get("GPU") % MILLI for v in vectors.values() for name in units):
+    kinds = _distinct(running)
+    units = {view.names[view.pools[view.pool_of[node]].unit] for node in at} | {"GPU"}
+    if any(bundle.resources.get(name) % MILLI for bundle in kinds for name in units):
         return []
-    least = n if len(vectors) > 1 else min(n, demand.min_bundles)
+    least = n if len(kinds) > 1 else min(n, demand.min_bundles)
     keeps = sorted({least, n - 1, (least + n) // 2} - {n})[:MOST_SHRUNK] if least < n else []
     out = []
     for keep in (0, *keeps):
-        freed = demand.resources(n) - demand.resources(keep) if keep else demand.resources(n)
-        volume = freed.get(name_of_volume) / MILLI
+        leaves = (
+            kinds[0].resources.get(name_of_volume) * (n - keep)
+            if len(kinds) == 1
+            else demand.resources(n).get(name_of_volume)
+        )
+        volume = leaves / MILLI
         group = (demand.tenant, demand.priority)
         out.append(Victim(running, at[0], n - keep, not keep, 0, volume, group, cost(running, keep, nodes), at))
     return out

@@ -10,11 +10,11 @@ import numpy as np
 from placement.model import DemandId, Grant, Plan, Preemption, Problem, Reason, Resize, TenantId, Waiting
 from placement.planners.pools.accounts import Accounts
 from placement.planners.pools.awkward import MOST_STEPS, places
+from placement.planners.pools.candidates import Victim
 from placement.planners.pools.facts import Facts
 from placement.planners.pools.options import Columns, Way
 from placement.planners.pools.rights import Gone, Got, Ledger, Verdict, judge
 from placement.planners.pools.room import Room
-from placement.planners.pools.candidates import Victim
 from placement.planners.pools.view import Floats, Ints, Need, View
 from placement.throughput import scaled
 

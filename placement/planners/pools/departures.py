@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from placement.model import MILLI
 from placement.planners.pools.candidates import Victim
 from placement.planners.pools.options import Blocks
 from placement.planners.pools.view import Floats, Ints, View, digits
+
 
 @dataclass(frozen=True, slots=True)
 class Departure:
@@ -40,6 +40,7 @@ class Departures:
         self, view: View, rows: Blocks, victims: Sequence[Victim], free_nodes: Mapping[tuple[int, int], int]
     ) -> None:
         self.view, self.rows, self.victims, self.free_nodes = view, rows, victims, free_nodes
+        self._changes: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
         self.all: list[Departure] = []
         for number, victim in enumerate(victims):
             if victim.at:
@@ -53,42 +54,54 @@ class Departures:
         self._volume = np.array([victims[found.victim].volume for found in self.all], float)
 
     def _of(self, number: int, victim: Victim) -> list[Departure]:
-        n = len(victim.at)
-        leaves = Counter[int]()
-        for node, bundle in zip(victim.at[n - victim.bundles :], victim.running.demand.bundles[n - victim.bundles : n], strict=True):
-            leaves[node] += bundle.resources.get(self.view.names[self._unit(node)]) // MILLI
-        plain: Counter[int] = Counter()
-        together: Counter[int] = Counter()
-        whole: Counter[tuple[int, int]] = Counter()
+        leaves = self._leaves(victim)
+        plain: dict[int, int] = {}
+        whole: dict[tuple[int, int], int] = {}
         for node, units in leaves.items():
             y = self.view.pool_of[node]
-            pool, first, levels = self.view.pools[y], self.rows.first[y], self.rows.levels[y]
-            free = max(0, self.view.free[node][pool.unit]) // MILLI
-            before, after = digits(free, pool.top), digits(free + units, pool.top)
-            domain = self._domain(node) if self.rows.above[y] else -1
-            for level in range(levels):
-                change = after[level] - before[level]
-                plain[first + level] += change
-                if level == levels - 1 and domain >= 0:
-                    whole[y, domain] += change
-                else:
-                    together[first + level] += change
+            first, last = self.rows.first[y], self.rows.levels[y] - 1
+            for level, change in self._change(y, max(0, self.view.free[node][self.view.pools[y].unit]) // MILLI, units):
+                plain[first + level] = plain.get(first + level, 0) + change
+                domain = self._domain(node) if level == last and self.rows.above[y] else -1
+                if domain >= 0:
+                    whole[y, domain] = whole.get((y, domain), 0) + change
         nodes = tuple(sorted(leaves))
         out = [Departure(number, nodes, (), _entries(plain), victim.cost)]
         cleared = {key: n for key, n in whole.items() if n}
-        if cleared:
-            for (y, domain), n in cleared.items():
-                had = self.free_nodes.get((y, domain), 0)
-                row = self.rows.first[y] + self.rows.levels[y] - 1
-                top = 1 << self.rows.above[y]
-                for level, (old, new) in enumerate(zip(digits(had, top), digits(had + n, top), strict=True)):
-                    together[row + level] += new - old
-            if _entries(together) != out[0].delta:
-                out.append(Departure(number, nodes, tuple(sorted(cleared)), _entries(together), victim.cost))
+        together = _entries(self._merged(plain, cleared))
+        if together != out[0].delta:
+            out.append(Departure(number, nodes, tuple(sorted(cleared)), together, victim.cost))
         return out
 
-    def _unit(self, node: int) -> int:
-        return self.view.pools[self.view.pool_of[node]].unit
+    def _leaves(self, victim: Victim) -> dict[int, int]:
+        """Return how many units each node gets back."""
+        n = len(victim.at)
+        out: dict[int, int] = {}
+        bundles = victim.running.demand.bundles[n - victim.bundles : n]
+        for node, bundle in zip(victim.nodes(n - victim.bundles, n), bundles, strict=True):
+            name = self.view.names[self.view.pools[self.view.pool_of[node]].unit]
+            out[node] = out.get(node, 0) + bundle.resources.get(name) // MILLI
+        return out
+
+    def _change(self, y: int, free: int, units: int) -> list[tuple[int, int]]:
+        """Return how the number of blocks changes by level where so many units more are free on a node."""
+        known = self._changes.get((y, free, units))
+        if known is None:
+            top = self.view.pools[y].top
+            pairs = enumerate(zip(digits(free, top), digits(free + units, top), strict=True))
+            known = self._changes[y, free, units] = [(level, new - old) for level, (old, new) in pairs if new != old]
+        return known
+
+    def _merged(self, plain: Mapping[int, int], cleared: Mapping[tuple[int, int], int]) -> dict[int, int]:
+        """Return the change where whole nodes of one domain become blocks of many nodes with those that are free."""
+        out = dict(plain)
+        for (y, domain), n in cleared.items():
+            had, top = self.free_nodes.get((y, domain), 0), 1 << self.rows.above[y]
+            row = self.rows.first[y] + self.rows.levels[y] - 1
+            out[row] -= n
+            for level, (old, new) in enumerate(zip(digits(had, top), digits(had + n, top), strict=True)):
+                out[row + level] = out.get(row + level, 0) + new - old
+        return out
 
     def _domain(self, node: int) -> int:
         return int(self.view.domains(self.rows.key)[0][node]) if self.rows.key is not None else -1

@@ -19,7 +19,7 @@ MOST = 10**9
 LOWEST, LARGEST = -(2**63), 2**63 - 1
 """What the solver takes for no bound."""
 WORTH_SCALE = 2.0**40
-LEAST_S = 0.012
+LEAST_S = 0.03
 MOST_S = 0.3
 PER_COLUMN_S = 8e-6
 """Deterministic seconds, at least, in all and for each column of the sheet, after which what is found is the answer."""
@@ -132,9 +132,7 @@ def _rows(
         terms = variables[begin:end].tolist()
         if not one or largest != 1 or least != LOWEST:
             numbers_here = numbers[begin:end].tolist()
-            out.append(
-                f"constraints{{linear{{vars:{terms} coeffs:{numbers_here} domain:[{least},{largest}]}}}}"
-            )
+            out.append(f"constraints{{linear{{vars:{terms} coeffs:{numbers_here} domain:[{least},{largest}]}}}}")
         elif len(terms) > 1:
             out.append(f"constraints{{at_most_one{{literals:{terms}}}}}")
     return out

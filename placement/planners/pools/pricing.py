@@ -44,7 +44,9 @@ def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> 
     best, mask = yard.cheapest(relaxed.price[rows])
     profit = yard.profits(relaxed.price, best)
     paid_nodes, paid_domains = _paid(programme, relaxed)
-    gain = profit - np.array([paid_nodes.get(i, 0.0) for i in yard.node.tolist()])[:, None]
+    paid = np.array([paid_nodes.get(i, 0.0) for i in yard.node.tolist()])
+    gain = profit - paid[:, None]
+    _paid_by_departures(programme, relaxed, gain, paid, paid_domains)
     most = np.maximum(0.0, gain.max(axis=1))
     found: list[Pattern | Clearing | Departure] = list(leaving)
     gain[:, 0] = -np.inf
@@ -55,7 +57,7 @@ def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> 
                 break
             found.append(yard.pattern(row, freed, int(mask[row, freed])))
     missed += float(most.sum())
-    for clearing, worth in _clearings(programme, relaxed, best, mask, paid_domains):
+    for clearing, worth in _clearings(programme, relaxed, best, mask, paid, paid_domains):
         if worth > LEAST_GAIN:
             found.append(clearing)
             missed += worth
@@ -68,9 +70,9 @@ def _departures(programme: Programme, relaxed: Relaxed, least: float) -> tuple[t
     if not departures.all:
         return (), 0.0
     reduced = departures.reduced(relaxed.price, programme.yields_row, programme.node_row, programme.domain_row)
-    chosen = best_first(reduced, least)[:MOST_LEAVING]
-    new = [i for i in best_first(reduced, LEAST_GAIN).tolist() if not programme.knows(departures.all[i])]
-    return tuple(departures.all[i] for i in chosen.tolist()), float(reduced[new].sum())
+    new = [i for i in best_first(reduced, least).tolist() if not programme.knows(departures.all[i])]
+    missed = sum(max(0.0, float(reduced[i])) for i in new)
+    return tuple(departures.all[i] for i in new[:MOST_LEAVING]), missed
 
 
 def _paid(programme: Programme, relaxed: Relaxed) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
@@ -86,8 +88,36 @@ def _paid(programme: Programme, relaxed: Relaxed) -> tuple[dict[int, float], dic
     return nodes, domains
 
 
+def _paid_by_departures(
+    programme: Programme, relaxed: Relaxed, gain: Floats, paid: Floats, domains: dict[tuple[int, int], float]
+) -> None:
+    """Take what full columns of gangs on several nodes are worth off what others could gain on the same nodes.
+
+    Such a column's reduced worth may be the price of any of its rows: it goes first where it is needed.
+    """
+    row_of = {node: row for row, node in enumerate(programme.yard.node.tolist())}
+    for column, found in programme.patterns.items():
+        if not isinstance(found, Departure) or column >= len(relaxed.reduced):
+            continue
+        left = max(0.0, float(relaxed.reduced[column]))
+        for node in found.nodes:
+            row = row_of.get(node)
+            if row is not None and left > 0:
+                part = min(left, max(0.0, float(gain[row].max())))
+                gain[row] -= part
+                paid[row] += part
+                left -= part
+        for domain in found.domains:
+            domains[domain] = domains.get(domain, 0.0) + left / len(found.domains)
+
+
 def _clearings(
-    programme: Programme, relaxed: Relaxed, best: Floats, mask: Ints, paid_domains: Mapping[tuple[int, int], float]
+    programme: Programme,
+    relaxed: Relaxed,
+    best: Floats,
+    mask: Ints,
+    paid_nodes: Floats,
+    paid_domains: Mapping[tuple[int, int], float],
 ) -> Iterator[tuple[Clearing, float]]:
     """Return for each domain the best number of cheapest nodes to clear together, with its reduced worth."""
     yard, view, rows = programme.yard, programme.view, programme.blocks
@@ -106,7 +136,7 @@ def _clearings(
         able = freed <= yard.most
         here, freed = here[able], freed[able]
         below = relaxed.price[first : first + levels - 1] @ blocks(yard.free[here], pool.top)[:-1]
-        cost = best[here, freed] + below
+        cost = best[here, freed] + below + paid_nodes[here]
         order = np.lexsort((here, cost, domain[here]))
         counts = np.arange(int(max(programme.free_nodes.values(), default=0)) + MOST_CLEARED + 1)
         worth = prices @ blocks(counts, 1 << above)

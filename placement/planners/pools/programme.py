@@ -150,7 +150,9 @@ class Programme:
         """Return each column's profile of what it takes of its tenants' rows, and each profile's entries."""
         columns, facts = self.columns, self.facts
         groups: dict[Group, int] = {}
-        group = np.array([groups.setdefault((f.demand.tenant, f.demand.priority), len(groups)) for f in facts], np.int64)
+        group = np.array(
+            [groups.setdefault((f.demand.tenant, f.demand.priority), len(groups)) for f in facts], np.int64
+        )
         amounts: dict[tuple[tuple[tuple[str, int], ...], int], int] = {}
         taken = columns.of_each(lambda way: amounts.setdefault(self._taken(way), len(amounts))).astype(np.int64)
         known, profile = np.unique(group[columns.gang] * max(1, len(amounts)) + taken, return_inverse=True)
@@ -221,7 +223,6 @@ class Programme:
         worth = -sum(part.cost for part in parts)
         self.patterns[self.sheet.column(worth, 1.0, entries.items())] = found
         return True
-
 
     def _add_departure(self, found: Departure) -> bool:
         if self.knows(found):

@@ -25,6 +25,7 @@ from placement.planners.pools.view import Floats, Ints, View, blocks, digits
 MOST_ON_NODE = 16
 """How many victims of one node are looked at, the cheapest per unit first."""
 
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """Victims of one node, and the change of the node's blocks (row, number) once they have gone."""
