@@ -16,6 +16,9 @@ from aios.config import API_HOST, Settings
 from aios.control.loop import Loop
 from aios.control.plane import Plane, Watched
 from aios.control.planning import ThreadedPlanning
+from aios.errors import CorruptLog
+from aios.store.backups import how_to_restore
+from aios.store.periodic import Backups
 from aios.store.sql import SqlLog
 from aios.telemetry import logs
 from aios.telemetry.metrics import Metrics
@@ -40,6 +43,13 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
     """
     settings: Settings = parts["settings"]
     logs.configure(settings.home)
+    try:
+        return _started(settings, parts["facts"], on_end)
+    except CorruptLog as error:  # nothing is repaired: that is for people to decide
+        raise CorruptLog(error.message, seq=error.seq, hint=how_to_restore(settings.backups)) from error
+
+
+def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], None]) -> Plane:
     log = SqlLog(settings.store_url)
     executor = Watched(RayExecutor(settings.storage))
     planning = ThreadedPlanning(plan, executor.wake)
@@ -51,10 +61,12 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log
 
-    facts = {**parts["facts"], "autoscaling": not parts["facts"]["embedded"] and may_grow()}
-    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, facts)
+    facts = {**about, "autoscaling": not about["embedded"] and may_grow()}
+    backups = Backups(settings.store_url, settings.backups, settings.backup_every_s, settings.backup_keep)
+    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, facts, backups.info)
     app = create_app(plane, settings.api_token_file.read_text(encoding="utf-8").strip())
     plane.start(app, API_HOST, settings.api_port, on_end)
+    backups.start()
     return plane
 
 

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,11 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
             "dashboard_url": cluster.dashboard_url,
         }
         home, storage = Path(order["home"]), Path(order["storage"])
-        settings = replace(Settings(home, storage, order["store_url"]), api_port=order["port"])
+        kept = order["backups"]
+        settings = Settings(
+            home, storage, order["store_url"], api_port=order["port"],
+            backups_at=Path(kept["at"]), backup_every_s=kept["every_s"], backup_keep=kept["keep"],
+        )  # fmt: skip
         facts = {**found, "storage": str(storage), "embedded": order["own"]}
         actor.start(FACTORY, {"settings": settings, "facts": facts}, order["environment"])
         found["api_url"] = _await(found["api_url"])

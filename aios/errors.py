@@ -8,6 +8,7 @@
     │   └── MissingPackage      a working_dir that was not uploaded (yet)
     ├── Rejected               409  well-formed, but refused
     │   ├── NameTaken               same name, other content
+    │   ├── TooMany            429  as much of a tenant's or a user's work waits as may
     │   └── Unsatisfiable           no node could ever hold it
     ├── NotFound               404  no such workload, tenant, dataset or model
     ├── Ambiguous              409  a prefix that fits several
@@ -18,6 +19,7 @@
     ├── StaleFence             409  a write by an attempt that is no longer current
     └── StoreError             500  the event log
         ├── StoreUnavailable   503  locked or not reachable: nothing was written, try again
+        │   └── StoreAnswerLost     the connection broke: it may have been written or not
         ├── StoreFull          507  no room: nothing was written
         ├── CorruptLog              an event is not as it was written
         └── UnreadableEvent         an event of another version
@@ -77,6 +79,11 @@ class NameTaken(Rejected):
     code = "name_taken"
 
 
+class TooMany(Rejected):
+    code = "too_many"
+    http_status = 429
+
+
 class Unsatisfiable(Rejected):
     code = "unsatisfiable"
 
@@ -130,6 +137,12 @@ class StoreError(AiosError):
 class StoreUnavailable(StoreError):
     code = "store_unavailable"
     http_status = 503
+
+
+class StoreAnswerLost(StoreUnavailable):
+    """The connection broke: what was asked for may have been written or not. To be looked up, not to be told."""
+
+    code = "store_answer_lost"
 
 
 class StoreFull(StoreError):

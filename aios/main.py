@@ -173,7 +173,9 @@ def _drive(settings: Settings, order: Mapping[str, Any], own: bool) -> dict[str,
     """Have a child do it on the Ray cluster; returns its answer, raises its error."""
     environment = embedded.own_environment(settings) if own else dict(os.environ)
     environment.pop("RAY_ADDRESS", None)
-    asked = {"home": str(settings.home), "storage": str(settings.storage), "store_url": settings.store_url, **order}
+    backups = {"at": str(settings.backups), "every_s": settings.backup_every_s, "keep": settings.backup_keep}
+    places = {"home": str(settings.home), "storage": str(settings.storage), "store_url": settings.store_url}
+    asked = {**places, "backups": backups, **order}
     with open(settings.home / "logs" / "driver.log", "ab") as log:
         child = subprocess.run(
             [sys.executable, "-m", "aios.driver"],

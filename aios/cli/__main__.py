@@ -42,6 +42,7 @@ _NOUNS = {
     "model": ("nouns", "Model versions: list."),
     "endpoint": ("nouns", "Endpoints that answer: list."),
     "event": ("nouns", "What was recorded: list."),
+    "store": ("storing", "The event log itself: backup, restore, verify, list."),
     "env": ("cluster", "What Ray's own commands need to reach the cluster, for a shell."),
     "version": ("nouns", "The version of this command."),
 }

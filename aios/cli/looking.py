@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,12 +59,24 @@ def status_command(options: Options) -> None:
         f"granted    {amounts(view.used)}",
         f"workloads  {counts}",
         f"plan       {_proof(view.plan)}",
+        *_backup(view.info),
     ]
+    lines += [f"quarantine {name}: {why}" for name, why in view.quarantined.items()]
+    lines += [f"paused     tenant {name}: aios tenant resume {name}" for name in view.paused]
     if options.output == "wide" or options.verbose:
         width = max((len(key) for key in view.info), default=0)
         lines += [f"{key:<{width}} {value}" for key, value in sorted(view.info.items())]
     show(options, view, clean("\n".join(lines)))
     next_is("aios ps" if view.workloads else "aios run FILE")
+
+
+def _backup(info: Mapping[str, Any]) -> list[str]:
+    """Return the line about the last backup of the event log, where backups are made."""
+    if "backups" not in info:
+        return []
+    last = f"{seconds(float(info['backup_age_s']))} ago: {info['backup']}" if "backup" in info else "none yet"
+    problem = f"; the next one failed: {info['backup_problem']}" if info.get("backup_problem") else ""
+    return [f"backup     {last if info['backups'] != 'off' else 'off'}{problem}"]
 
 
 @click.command("ps")
@@ -265,6 +279,21 @@ def _explanation(one: ExplainView) -> str:
     return clean("\n".join(lines))
 
 
+def _deadline(view: WorkloadView) -> str:
+    if view.deadline_s is None:
+        return ""
+    moment = datetime.fromtimestamp(view.deadline_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"{moment}{f': {view.late}' if view.late else ''}"
+
+
+def _tries(view: WorkloadView) -> str:
+    """Return how often it failed by its own fault and by others', empty where it never did."""
+    if not view.n_failed and not view.n_lost:
+        return ""
+    failed = f"{view.n_failed} failed ({view.max_retries} retries allowed), {view.n_lost} lost with their nodes"
+    return failed if view.max_attempts is None else f"{failed}; at most {view.max_attempts} of both"
+
+
 def _description(options: Options, view: WorkloadView) -> str:
     facts: list[tuple[str, object]] = [
         ("id", view.id),
@@ -278,8 +307,12 @@ def _description(options: Options, view: WorkloadView) -> str:
         ("message", view.error or view.message),
         ("asks for", view.demand),
         ("needs", ", ".join(view.needs)),
+        ("user", view.user),
         ("waited", seconds(view.waited_s)),
-        ("ran", seconds(view.ran_s)),
+        ("ran", seconds(view.ran_s) + (f" of {seconds(view.time_limit_s)}" if view.time_limit_s is not None else "")),
+        ("deadline", _deadline(view)),
+        ("tries", _tries(view)),
+        ("reused from", view.reused_from),
         ("exit code", view.exit_code),
         ("checkpoint", f"step {view.checkpoint_step}" if view.checkpoint else None),
         ("endpoint", view.url),
@@ -292,7 +325,7 @@ def _description(options: Options, view: WorkloadView) -> str:
         head = ["TRY", "PLANNED", "ACTUAL", "OUTCOME", "FROM STEP", "EXIT", "WHY"]
         rows = [
             [a.number, a.planned_nodes, a.actual_nodes, a.outcome, a.resumed_step or None, a.exit_code,
-             a.error or a.preempt_cause or a.why]
+             "; ".join(filter(None, (a.error or a.preempt_cause or a.why, a.fell_back)))]
             for a in view.attempts
         ]  # fmt: skip
         text += "\n" + table(options, head, rows)

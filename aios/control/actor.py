@@ -15,9 +15,11 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from aios.config import NAMESPACE, PLANE_NAME
-from aios.errors import AiosError, NoControlPlane, Unauthorized, VersionMismatch
+from aios.errors import AiosError, NoControlPlane, StoreFull, StoreUnavailable, Unauthorized, VersionMismatch
 
 ANSWER_S = 30.0
+AGAIN_S = 5.0
+"""How long a control plane that could not reach its log, or found no room, says so before it is started anew."""
 _HEAD = {"node:__internal_head__": 0.001}
 
 
@@ -31,7 +33,7 @@ class ControlPlane:
     """A threaded actor; its methods never block, and all that lasts is in the event log.
 
     Ray restarts it for ever, at the same address. Where it cannot begin at all (a damaged log) it stays and says why,
-    since another try would end the same way.
+    since another try would end the same way; where its log is full or away for a while, it is tried again and again.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ class ControlPlane:
             self._service = getattr(import_module(module), name)(parts, self._ended)
         except AiosError as error:
             self._failure = f"{error.message}; {error.hint}" if error.hint else error.message
+            if isinstance(error, (StoreUnavailable, StoreFull)):  # which may pass: Ray starts this one anew
+                threading.Timer(AGAIN_S, self._ended).start()
 
     def health(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "failure": self._failure, "api_url": self._api_url}

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 import structlog
 
 from aios.control.planning import Planning
+from aios.errors import StoreAnswerLost, StoreError
 from aios.kernel.adopt import Judge
 from aios.kernel.events import EpochStarted, Event, WorkloadId
 from aios.kernel.evolve import evolve
@@ -162,9 +163,9 @@ class Loop:
         except StaleEpoch:
             self._requests.extendleft(reversed(batch))
             raise
-        except Exception:
+        except Exception as error:
             _log.exception("store_failed", events=len(turn.events))
-            self._store_failed(batch)
+            self._store_failed(batch, error)
             return None
         # 4. Answer.
         for answer in turn.answers:
@@ -225,9 +226,13 @@ class Loop:
         self._in_trouble()
         _answer(batch, Refused("error", f"the control plane failed on this: {error}", "see its log"))
 
-    def _store_failed(self, batch: list[tuple[Request, Future[Reply]]]) -> None:
-        """Go back to what the log holds; the requests are tried again with the next turn."""
-        self._requests.extendleft(reversed(batch))
+    def _store_failed(self, batch: list[tuple[Request, Future[Reply]]], error: Exception) -> None:
+        """Go back to what the log holds. Requests of which nothing was written are refused with the reason, so that
+        their senders know at once; where that is not certain, they are tried again with the next turn."""
+        if isinstance(error, StoreError) and not isinstance(error, StoreAnswerLost):
+            _answer(batch, Refused(error.code, error.message, error.hint))
+        else:
+            self._requests.extendleft(reversed(batch))
         self._asked = None
         self._in_trouble()
         try:

@@ -60,6 +60,8 @@ class Plane:
         Returns the metrics of a state in Prometheus' text format.
     facts : mapping
         What ``info`` returns besides the epoch.
+    news : callable
+        Returns what else ``info`` tells and may change.
     """
 
     log: Log
@@ -70,6 +72,7 @@ class Plane:
     log_file: Callable[[str, int], Path]
     render: Callable[[State], str]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    news: Callable[[], Mapping[str, Any]] = dict
     _server: uvicorn.Server | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -102,7 +105,12 @@ class Plane:
         return self.loop.now_s()
 
     def info(self) -> Mapping[str, Any]:
-        return {**self.facts, "epoch": self.loop.state.epoch, "cluster_answers": self.executor.last.complete}
+        return {
+            **self.facts,
+            **self.news(),
+            "epoch": self.loop.state.epoch,
+            "cluster_answers": self.executor.last.complete,
+        }
 
     def submit(self, request: Request) -> Reply:
         try:

@@ -103,6 +103,18 @@ def newest_sound(folder: Path) -> tuple[Path, Head] | None:
     return None
 
 
+def how_to_restore(folder: Path) -> str:
+    """Return what to do about a damaged log, with the command for the newest sound backup where there is one."""
+    found = newest_sound(folder)
+    if found is None:
+        return (
+            f"there is no sound backup in {folder}: put one of elsewhere in its place with "
+            "`aios store restore --force BACKUP`, or start with another log (AIOS_STORE_URL)"
+        )
+    path, head = found
+    return f"restore the newest backup, which has {head.seq} events: aios store restore --force {path}"
+
+
 def name_of(head: Head, now: datetime) -> str:
     return f"aios-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{head.seq}.db"
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from aios.errors import CorruptLog, StoreError, StoreFull, StoreUnavailable
+from aios.errors import CorruptLog, StoreAnswerLost, StoreError, StoreFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5000
 CONNECT_S = 10
@@ -93,7 +93,8 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _explain(error, f"cannot {doing}: {error.orig}") from error
+        what = f"cannot {doing}: {' '.join(str(error.orig).split())}"
+        raise _explain(error, what, writing=doing.startswith("write")) from error
     except OSError as error:
         raise StoreUnavailable(
             f"cannot {doing}: {error.strerror or error}",
@@ -101,15 +102,16 @@ def explained(doing: str) -> Iterator[None]:
         ) from error
 
 
-def _explain(error: sa.exc.DBAPIError, what: str) -> StoreError:
-    code = _code(error)
+def _explain(error: sa.exc.DBAPIError, what: str, writing: bool) -> StoreError:
+    code, nothing = _code(error), "; nothing was written" if writing else ""
     if code in _DAMAGED or isinstance(error, sa.exc.IntegrityError):  # a number that the head says is free
         return CorruptLog(what, hint=RESTORE)
     if code in _FULL:
-        return StoreFull(f"{what}; nothing was written", hint="free some space on that disk and try again")
+        return StoreFull(f"{what}{nothing}", hint="free some space on that disk and try again")
     if error.connection_invalidated:
-        return StoreUnavailable(f"{what}; the connection was lost", hint="read the log again before another try")
-    return StoreUnavailable(f"{what}; nothing was written", hint=_HINTS.get(code, "check the database and try again"))
+        hint = "read the log again before another try" if writing else "try again"
+        return StoreAnswerLost(f"{what}; the connection was lost", hint=hint)
+    return StoreUnavailable(f"{what}{nothing}", hint=_HINTS.get(code, "check the database and try again"))
 
 
 def _code(error: sa.exc.DBAPIError) -> int | str | None:
@@ -168,8 +170,8 @@ def damage_of(engine: Engine, check: str = "integrity_check") -> str:
 
 def _refuse_missing(path: Path) -> None:
     if not path.is_file():
-        what = "is a directory" if path.is_dir() else "is not there"
-        raise StoreError(f"there is no log at {path}: it {what}", hint="name the file of a log, or its URL")
+        what = f"{path} is a directory, not an event log" if path.is_dir() else f"there is no event log at {path}"
+        raise StoreError(what, hint="name the file of a log; `aios store list` names the backups that were made")
 
 
 def _private_file(path: Path) -> None:

@@ -57,8 +57,7 @@ def restore(source: Path, url: str, now: datetime, force: bool = False) -> Resto
         There is something at ``url`` already, or ``source`` is no backup.
     """
     name, stamp = display_name(url), f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    with looking(sqlite_url(source)) as backup:
-        sound = verified_head(backup, str(source))
+    with _looking_at_backup(source) as (backup, sound):
         file = sqlite_file(url)
         if file is not None:
             with explained(f"restore {name}"):
@@ -77,6 +76,18 @@ def restore(source: Path, url: str, now: datetime, force: bool = False) -> Resto
             head, kept = into(backup, str(source), url, epoch, stamp, old is not None)
     lost = max(0, old.seq - head.seq) if isinstance(old, Head) else 0
     return Restored(name, str(source), head, kept, lost)
+
+
+@contextmanager
+def _looking_at_backup(source: Path) -> Iterator[tuple[Engine, Head]]:
+    try:
+        with looking(sqlite_url(source)) as backup:
+            head = verified_head(backup, str(source))
+    except CorruptLog as error:
+        hint = "name another backup: `aios store list`; nothing was changed"
+        raise CorruptLog(f"{source} is no sound backup: {error.message}", seq=error.seq, hint=hint) from None
+    with looking(sqlite_url(source)) as backup:
+        yield backup, head
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def refuse_stranger(engine: Engine, name: str) -> int:
     """Return the version of the tables; raises StoreError where there are none, or newer ones than are known here."""
     with engine.connect() as connection:
         if not is_store(connection):
-            raise StoreError(f"{name} is a database, but not the log of an AIOS", hint="name the file or URL of a log")
+            raise StoreError(f"{name} is a database, but no event log of AIOS", hint="name the file or URL of a log")
         return schema_of(connection, name)
 
 

@@ -18,7 +18,6 @@ class Verdict:
     """What was found. Events up to ``events`` are as they were written; what is wrong comes right after them."""
 
     store: str
-    sound: bool
     events: int = 0
     epoch: int = 0
     head_checksum: str = ""
@@ -29,6 +28,10 @@ class Verdict:
     broken_at: int | None = None
     problem: str = ""
     hint: str = ""
+
+    @property
+    def sound(self) -> bool:
+        return not self.problem
 
 
 def verify(url: str) -> Verdict:
@@ -43,7 +46,7 @@ def verify(url: str) -> Verdict:
     try:
         log = SqlLog(url, look=True)
     except CorruptLog as error:  # not even a database any more
-        return Verdict(name, False, problem=error.message, hint=error.hint)
+        return Verdict(name, problem=error.message, hint=error.hint)
     try:
         return _judged(log, name)
     finally:
@@ -67,7 +70,6 @@ def _judged(log: SqlLog, name: str) -> Verdict:
     head, snapshot = log.head(), log.load_snapshot()
     return Verdict(
         name,
-        not wrong,
         events=seq,
         epoch=head.epoch,
         head_checksum=head.checksum,
