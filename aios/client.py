@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aios.asked import AdviceView, WhatIfView
+from aios.catalogue import Catalogue
 from aios.connection import RETRY_S, Connection
 from aios.documents import Document
 from aios.errors import AiosError, MissingPackage, NotFinished, NotFound
+from aios.operations import Operations
 from aios.packages import Package, pack
 from aios.sources import Documents, Source, checked, documents_of, located, text_of, with_packages
 from aios.views import (
@@ -48,7 +50,7 @@ _RULES = ("policy", "reservation")
 _T = TypeVar("_T")
 
 
-class Client:
+class Client(Operations):
     """A connection to a control plane.
 
     Parameters
@@ -111,6 +113,11 @@ class Client:
     def datasets(self) -> tuple[ArtefactView, ...]:
         return from_json(ArtefactList, self._wire.get("/datasets")).artefacts
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What can be done with versions: find, tag, roll back, publish, take out of use, trace."""
+        return Catalogue(self._wire)
+
     def models(self) -> tuple[ArtefactView, ...]:
         return from_json(ArtefactList, self._wire.get("/models")).artefacts
 
@@ -155,7 +162,9 @@ class Client:
 
     # What can be done.
 
-    def submit(self, source: Source, *, rerun: bool = False, key: str | None = None) -> Submission:
+    def submit(
+        self, source: Source, *, rerun: bool = False, no_cache: bool = False, key: str | None = None
+    ) -> Submission:
         """Submit all workloads of a source, or none. The same name and content is the same workload.
 
         Parameters
@@ -164,12 +173,14 @@ class Client:
             A local ``working_dir`` is uploaded; in a file it is relative to the file.
         rerun : bool
             Run once more what has ended.
+        no_cache : bool
+            Run everything, though an equal result (``cache: true``) could stand for it.
         key : str, optional
             Idempotency key; a fresh one by default.
         """
         documents, packages = with_packages(documents_of(source))
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-        body = {"documents": [document.value for document in documents], "rerun": rerun}
+        body = {"documents": [document.value for document in documents], "rerun": rerun, "no_cache": no_cache}
         try:
             return self._asked(Submission, documents, "POST", "/workloads", body, headers)
         except MissingPackage:
@@ -258,32 +269,6 @@ class Client:
         """Submit again what did not succeed of a workload or pipeline; with ``no_cache`` what did, too."""
         params = {"no_cache": str(no_cache).lower(), "by": by}
         return from_json(Submission, self._wire.send("POST", f"/workloads/{checked(ref)}/retry", params=params))
-
-    def preempt(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
-        """Have running work save its progress and queue again."""
-        return self._order(f"/workloads/{checked(ref)}/preempt", by)
-
-    def suspend(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
-        """Have work save its progress and wait until it is resumed."""
-        return self._order(f"/workloads/{checked(ref)}/suspend", by)
-
-    def resume(self, ref: str, by: str = "") -> tuple[WorkloadView, ...]:
-        """Let suspended work wait for its turn again."""
-        return self._order(f"/workloads/{checked(ref)}/resume", by)
-
-    def _order(self, path: str, by: str) -> tuple[WorkloadView, ...]:
-        return from_json(WorkloadList, self._wire.send("POST", path, params={"by": by})).workloads
-
-    def drain(self, node: str, grace_s: float | None = None, by: str = "") -> NodeView:
-        """Take a node, by name or id, out of use; its work saves its progress (``grace_s``) and moves."""
-        params = {"by": by} if grace_s is None else {"by": by, "grace_s": str(grace_s)}
-        found = self._wire.send("POST", f"/nodes/{checked(node)}/drain", params=params)
-        return from_json(NodeList, found).nodes[0]
-
-    def undrain(self, node: str, by: str = "") -> NodeView:
-        """Take a node that was drained by hand back into use."""
-        found = self._wire.send("POST", f"/nodes/{checked(node)}/resume", params={"by": by})
-        return from_json(NodeList, found).nodes[0]
 
     def wait(self, ref: str, until: str = "over", timeout: float | None = None) -> tuple[WorkloadView, ...]:
         """Wait until all that ``ref`` addresses is ``over``, ``succeeded``, ``running`` or ``ready``.

@@ -69,6 +69,7 @@ def _selector(value: dict[str, str]) -> dict[str, str]:
 Name = Annotated[str, AfterValidator(_name)]
 Reference = Annotated[str, AfterValidator(_reference)]
 Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
 Amounts = Annotated[dict[str, int | float | str], AfterValidator(_amounts)]
 Memory = Annotated[int | float | str, BeforeValidator(_memory)]
 LabelSelector = Annotated[dict[str, str], AfterValidator(_selector)]
@@ -184,10 +185,14 @@ class WorkloadSpec(Strict):
     alternatives: Annotated[tuple[AlternativeSpec, ...], Field(max_length=8)] = ()
     speed: dict[str, Factor] = Field(default_factory=dict)
     deadline: Seconds | None = None
+    on_deadline: Literal["warn", "stop"] = "warn"
+    time_limit: PositiveSeconds | None = None
     profile: str = Field(default="", max_length=63)
 
     preemptible: bool = True
     max_retries: Annotated[int, Field(ge=0, le=100, strict=True)] = 0
+    max_attempts: Count | None = None
+    cache: bool = False
     grace: Seconds = 30.0
     estimate: Seconds | None = None
 
@@ -196,6 +201,12 @@ class WorkloadSpec(Strict):
     outputs: dict[str, Reference] = Field(default_factory=dict)
 
     service: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _something_to_stop_at(self) -> WorkloadSpec:
+        if self.on_deadline == "stop" and self.deadline is None:
+            raise ValueError("on_deadline: stop needs a deadline, such as 4h")
+        return self
 
     @model_validator(mode="after")
     def _one_shape(self) -> WorkloadSpec:
@@ -246,6 +257,7 @@ class PipelineSpec(Strict):
     tenant: Name = "default"
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000, strict=True)] = 0
     labels: dict[str, str] = Field(default_factory=dict)
+    cache: bool = False
     stages: tuple[StageSpec, ...] = Field(min_length=1)
 
 
@@ -323,4 +335,9 @@ class TenantSpec(Strict):
     borrow_limit: Amounts | None = None
     lend_limit: Amounts | None = None
     limit: Amounts | None = None
+    max_running: Count | None = None
+    max_pending: Count | None = None
+    max_running_per_user: Count | None = None
+    max_pending_per_user: Count | None = None
+    time_limit: PositiveSeconds | None = None
     preemption: PreemptionSpec | None = None

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from aios.complaints import Loc, did_you_mean, problems_of
 from aios.engines import Engine, engines
 from aios.errors import InvalidSpec, Problem, UnknownTenant
+from aios.kernel.events import Limits
 from aios.kernel.ports import NewWork
 from aios.spec import PipelineSpec, PolicySpec, ReservationSpec, TenantSpec, WorkloadSpec
-from aios.tenants import DEFAULT, tenant_of
+from aios.tenants import DEFAULT, limits_of, tenant_of
 from placement.model import Tenant
 
 RULES: Mapping[str, type[PolicySpec] | type[ReservationSpec]] = {"policy": PolicySpec, "reservation": ReservationSpec}
@@ -40,6 +41,7 @@ class Compiled:
     works: tuple[NewWork, ...] = ()
     places: tuple[Loc, ...] = ()
     tenants: tuple[Tenant, ...] = ()
+    limits: tuple[Limits, ...] = ()
     tenant_places: tuple[Loc, ...] = ()
     rules: tuple[PolicySpec | ReservationSpec, ...] = ()
     rule_places: tuple[Loc, ...] = ()
@@ -83,7 +85,7 @@ def compile_documents(
     kinds = engines() if kinds is None else kinds
     problems: list[Problem] = []
     drafts: list[_Draft] = []
-    tenants: list[tuple[Loc, Tenant]] = []
+    tenants: list[tuple[Loc, Tenant, Limits]] = []
     rules: list[tuple[Loc, PolicySpec | ReservationSpec]] = []
     for i, document in enumerate(documents):
         if isinstance(document, dict) and isinstance(kind := document.get("kind"), str) and kind in RULES:
@@ -92,15 +94,16 @@ def compile_documents(
             _read(document, (i,), kinds, drafts, tenants, problems)
     _raise(problems)
     problems += _same_names(drafts)
-    problems += _tenants_unknown(drafts, {*known.tenants, *(tenant.id for _, tenant in tenants)})
+    problems += _tenants_unknown(drafts, {*known.tenants, *(tenant.id for _, tenant, _ in tenants)})
     needs = _joined(drafts, known, problems)
     works = [work for draft in drafts if (work := _work(draft, needs, problems)) is not None]
     _raise(problems)
     return Compiled(
         works=tuple(replace(work, rerun=rerun, trace=trace) for work in works),
         places=tuple(draft.at for draft in drafts),
-        tenants=tuple(tenant for _, tenant in tenants),
-        tenant_places=tuple(at for at, _ in tenants),
+        tenants=tuple(tenant for _, tenant, _ in tenants),
+        limits=tuple(limits for _, _, limits in tenants),
+        tenant_places=tuple(at for at, _, _ in tenants),
         rules=tuple(rule for _, rule in rules),
         rule_places=tuple(at for at, _ in rules),
     )
@@ -120,7 +123,7 @@ def _read(
     at: Loc,
     kinds: Mapping[str, Engine],
     drafts: list[_Draft],
-    tenants: list[tuple[Loc, Tenant]],
+    tenants: list[tuple[Loc, Tenant, Limits]],
     problems: list[Problem],
 ) -> None:
     known_kinds = (*sorted(kinds), "pipeline", "tenant", *RULES)
@@ -143,9 +146,12 @@ def _unknown_kind(at: Loc, kind: str, known: Collection[str]) -> Problem:
     return Problem(at, f"unknown kind {kind[:63]!r}", hint)
 
 
-def _read_tenant(document: dict[str, Any], at: Loc, tenants: list[tuple[Loc, Tenant]], problems: list[Problem]) -> None:
+def _read_tenant(
+    document: dict[str, Any], at: Loc, tenants: list[tuple[Loc, Tenant, Limits]], problems: list[Problem]
+) -> None:
     try:
-        tenants.append((at, tenant_of(TenantSpec.model_validate(document))))
+        spec = TenantSpec.model_validate(document)
+        tenants.append((at, tenant_of(spec), limits_of(spec)))
     except ValidationError as error:
         problems.extend(problems_of(error, TenantSpec, at))
     except ValueError as error:
@@ -204,6 +210,8 @@ def _read_pipeline(
             if raw.get(key, getattr(pipeline, key)) != getattr(pipeline, key)
         ]
         raw.update(name=f"{pipeline.name}-{stage.name}", tenant=pipeline.tenant, priority=pipeline.priority)
+        if pipeline.cache:
+            raw.setdefault("cache", True)
         if pipeline.labels:
             raw["labels"] = {**pipeline.labels, **_mapping(raw.get("labels"))}
         raw["needs"] = _full_names(raw.get("needs"), pipeline.name, names, where, problems)
@@ -344,6 +352,7 @@ def _work(draft: _Draft, needs: Mapping[str, tuple[str, ...]], problems: list[Pr
         problems.append(Problem(draft.at, str(error)))
         return None
     written = spec.model_dump(mode="json", exclude_unset=True)
+    written.pop("cache", None)  # whether a result may be reused does not make it another workload
     text = json.dumps(written, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return NewWork(
         name=spec.name,
@@ -361,6 +370,11 @@ def _work(draft: _Draft, needs: Mapping[str, tuple[str, ...]], problems: list[Pr
         max_retries=spec.max_retries,
         grace_s=spec.grace,
         estimate_s=spec.estimate,
+        time_limit_s=spec.time_limit,
+        on_deadline=spec.on_deadline,
+        max_attempts=spec.max_attempts,
+        user=spec.labels.get("user", ""),
+        cache=spec.cache,
     )
 
 

@@ -34,6 +34,32 @@ class ArtefactView:
     at_s: float = 0.0
     inputs: tuple[str, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+    origin: str | None = None
+    tags: tuple[str, ...] = ()
+    by: str = ""
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineageNode:
+    """A source, a version, an endpoint or a report; ``id`` is its exact reference."""
+
+    id: str
+    type: str
+    detail: str = ""
+    workload: str = ""
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LineageView:
+    """What a version was made from, back to the sources, and what was made from it; edges go with the data."""
+
+    root: str
+    nodes: tuple[LineageNode, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
+    schemaVersion: int = SCHEMA_VERSION  # noqa: N815  # as it is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +82,7 @@ class AttemptView:
     plan_id: int = 0
     preempted_for: tuple[str, ...] = ()
     preempt_cause: str = ""
+    fell_back: str = ""  # why it began before the latest checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +120,15 @@ class WorkloadView:
     url: str | None = None
     checkpoint: str = ""
     checkpoint_step: int = 0
+    user: str = ""
+    time_limit_s: float | None = None
+    deadline_s: float | None = None
+    late: str = ""
+    n_failed: int = 0
+    n_lost: int = 0
+    max_retries: int = 0
+    max_attempts: int | None = None
+    reused_from: str = ""
     schemaVersion: int = SCHEMA_VERSION
 
 
@@ -215,6 +251,7 @@ class NodeView:
     resources: dict[str, str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     workloads: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +276,13 @@ class TenantView:
     used_share: float | None = None
     running: int = 0
     waiting: int = 0
+    paused: bool = False
+    paused_by: str = ""
+    max_running: int | None = None
+    max_pending: int | None = None
+    max_running_per_user: int | None = None
+    max_pending_per_user: int | None = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +391,8 @@ class StatusView:
     workloads: dict[str, int] = field(default_factory=dict)
     tenants: int = 0
     plan: PlanView = field(default_factory=PlanView)
+    quarantined: dict[str, str] = field(default_factory=dict)
+    paused: tuple[str, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
     schemaVersion: int = SCHEMA_VERSION
 

@@ -57,6 +57,7 @@ DOCUMENTS = {
     "properties": {
         "documents": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["kind"]}},
         "rerun": {"type": "boolean", "default": False},
+        "no_cache": {"type": "boolean", "default": False},
     },
 }
 EXAMPLE = {"documents": [{"kind": "script", "name": "count", "entrypoint": "python count.py", "num_cpus": 1}]}

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -16,12 +17,13 @@ from aios.api import intake
 from aios.api.answers import DOCUMENTS, answer, shows, takes
 from aios.api.body import JsonBody
 from aios.api.overview import rules_view, tenant_views
-from aios.api.present import answers, artefact_view, published_view
+from aios.api.present import answers, artefact_view
 from aios.api.service import Service
-from aios.api.workloads import documents_of
+from aios.api.workloads import By, documents_of
+from aios.api.versions import version_view
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.events import Artefact
-from aios.kernel.ports import Unreserve
+from aios.kernel.ports import PauseTenant, ResumeTenant, Unreserve
 from aios.kernel.state import State
 from aios.views import ArtefactList, ArtefactView, PackageView, RulesView, TenantList
 
@@ -45,6 +47,23 @@ def routes(service: Service) -> APIRouter:
         documents, _ = documents_of(body)
         names = set(intake.apply_tenants(service, documents))
         return answer(TenantList(tuple(v for v in tenant_views(service.state()) if v.name in names)))
+
+    def tenant(name: str) -> Response:
+        return answer(TenantList(tuple(view for view in tenant_views(service.state()) if view.name == name)))
+
+    @router.post("/tenants/{name}/pause", tags=["tenants"], **shows(TenantList))
+    def pause(name: str, how: Literal["", "drain", "now"] = "", by: By = "") -> Response:
+        """Start nothing of a tenant; what runs goes on, or saves its progress and yields, or is ended at once."""
+        intake.ensure_default(service)
+        intake.accepted(service.submit(PauseTenant(name, how, by)))
+        return tenant(name)
+
+    @router.post("/tenants/{name}/resume", tags=["tenants"], **shows(TenantList))
+    def resume(name: str, by: By = "") -> Response:
+        """Let a tenant's work start again."""
+        intake.ensure_default(service)
+        intake.accepted(service.submit(ResumeTenant(name, by)))
+        return tenant(name)
 
     @router.get("/rules", tags=["rules"], **shows(RulesView))
     def rules() -> Response:
@@ -137,7 +156,7 @@ async def _store(request: Request, digest: str, path: Path) -> int:
 
 def _versions(state: State, type_: str) -> tuple[ArtefactView, ...]:
     found = [p for key in sorted(state.versions) for p in state.versions[key] if p.artefact.type == type_]
-    return tuple(map(published_view, found))
+    return tuple(version_view(state, one) for one in found)
 
 
 def _endpoints(state: State) -> tuple[ArtefactView, ...]:

@@ -19,7 +19,8 @@ from aios.api.workloads import PollSeconds
 from aios.complaints import did_you_mean
 from aios.errors import Ambiguous, NotFound
 from aios.kernel.events import Event
-from aios.kernel.ports import Drain, Undrain
+from aios.kernel.ports import Drain, ReleaseNode, Undrain
+from aios.kernel.quarantine import name_of
 from aios.store.codec import TYPE_KEY, encode
 from aios.views import EventList, EventView, NodeList, StatusView, UsageLine, UsageView
 from placement.model import MILLI, NodeId, NodeState
@@ -70,6 +71,15 @@ def routes(service: Service) -> APIRouter:
         id = node_id(name)
         accepted(service.submit(Undrain(id, by)))
         return answer(NodeList(tuple(view for view in node_views(service.state()) if view.id == id)))
+
+    @router.post("/nodes/{name}/release", **shows(NodeList))
+    def release(name: str, by: Annotated[str, Query(max_length=100)] = "") -> Response:
+        """Trust a node again before its quarantine is over."""
+        state = service.state()
+        id = node_id(name) if name not in state.quarantines else None
+        accepted(service.submit(ReleaseNode(name if id is None else name_of(state, id), by)))
+        views = node_views(service.state())
+        return answer(NodeList(tuple(view for view in views if name in (view.id, view.name))))
 
     @router.get("/events", **shows(EventList))
     async def events(

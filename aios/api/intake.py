@@ -29,7 +29,13 @@ PACKAGE = re.compile(r"package://([0-9a-f]{64})")
 
 
 def submit(
-    service: Service, documents: Sequence[Any], *, key: str = "", rerun: bool = False, trace: str = ""
+    service: Service,
+    documents: Sequence[Any],
+    *,
+    key: str = "",
+    rerun: bool = False,
+    no_cache: bool = False,
+    trace: str = "",
 ) -> Submission:
     """Submit all workloads of the documents, or none of them."""
     compiled = _compile(service, documents, rerun=rerun, trace=trace)
@@ -38,7 +44,8 @@ def submit(
     _check_cluster(service, compiled)
     _check_packages(service, compiled)
     _ensure_tenants(service, compiled)
-    reply = accepted(service.submit(Submit(compiled.works, key)))
+    works = tuple(replace(work, cache=False) for work in compiled.works) if no_cache else compiled.works
+    reply = accepted(service.submit(Submit(works, key)))
     state, now_s = service.state(), service.now_s()
     views = tuple(workload_view(state, state.workloads[WorkloadId(id)], now_s) for id in reply.ids)
     return Submission(views, existing=reply.existing)
@@ -72,7 +79,7 @@ def apply_tenants(service: Service, documents: Sequence[Any], by: str = "") -> t
     compiled = _compile(service, documents)
     if compiled.works or not compiled.tenants:
         raise InvalidSpec("only documents of kind tenant belong here", hint="workloads go to `aios submit FILE`")
-    return accepted(service.submit(ApplyTenants(compiled.tenants, by))).ids
+    return accepted(service.submit(ApplyTenants(compiled.tenants, by, compiled.limits))).ids
 
 
 def apply_rules(service: Service, documents: Sequence[Any], by: str = "") -> None:
@@ -188,7 +195,13 @@ def _ensure_tenants(service: Service, compiled: Compiled) -> None:
     if any(work.tenant == DEFAULT for work in compiled.works) and DEFAULT not in service.state().tenants:
         new += [Tenant(DEFAULT)] if all(tenant.id != DEFAULT for tenant in new) else []
     if new:
-        accepted(service.submit(ApplyTenants(tuple(new))))
+        accepted(service.submit(ApplyTenants(tuple(new), limits=compiled.limits)))
+
+
+def ensure_default(service: Service) -> None:
+    """Record the tenant that always exists, so that it can be paused before anybody works for it."""
+    if DEFAULT not in service.state().tenants:
+        accepted(service.submit(ApplyTenants((Tenant(DEFAULT),))))
 
 
 def _tenants(state: State, compiled: Compiled) -> dict[TenantId, Tenant]:

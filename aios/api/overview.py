@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import aios
-from aios.api.present import artefacts_of, demand_text, message_of, names_of, next_of, ran_s, split_error, with_names
-from aios.kernel.events import PlanAdopted, WorkloadId
+from aios.api.present import (
+    artefacts_of,
+    by_its_error,
+    demand_text,
+    message_of,
+    names_of,
+    next_of,
+    ran_s,
+    split_error,
+    with_names,
+)
+from aios.kernel.concurrency import paused_by
+from aios.kernel.events import Limits, PlanAdopted, WorkloadId
+from aios.kernel.limits import duration
+from aios.kernel.quarantine import name_of, shut
 from aios.kernel.queue import added, placed, policy_in_force, unmet
 from aios.kernel.state import Attempt, State, Status, Workload, waited_s
 from aios.rules import policy_text
@@ -20,7 +34,7 @@ _MOST_NODES = 10
 
 
 def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusView:
-    ready = [node for node in state.nodes.values() if node.state is NodeState.READY]
+    ready = [n for n in state.nodes.values() if n.state is NodeState.READY and not shut(state, n.id)]
     return StatusView(
         version=aios.__version__,
         epoch=state.epoch,
@@ -33,6 +47,8 @@ def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusVi
         workloads=dict(sorted(Counter(w.status.value for w in state.workloads.values()).items())),
         tenants=len(with_default(state.tenants)),
         plan=plan_view(state),
+        quarantined={name: state.quarantines[name].reason for name in sorted(state.quarantines)},
+        paused=tuple(sorted(state.paused)),
         info={str(key): value for key, value in info.items()},
     )
 
@@ -54,15 +70,26 @@ def node_views(state: State) -> tuple[NodeView, ...]:
         NodeView(
             id=node.id,
             name=state.node_names.get(node.id) or node.id,
-            state=node.state.value,
+            state="quarantined" if shut(state, node.id) and node.state is NodeState.READY else node.state.value,
             labels=dict(node.labels),
             resources=amounts_text(node.resources) or {},
             used=amounts_text(used.get(node.id, Resources())) or {},
             workloads=tuple(tenants_of.get(node.id, ())),
+            note=_quarantine(state, node.id),
         )
         for node in state.nodes.values()
     ]
     return tuple(sorted(views, key=lambda view: view.name))
+
+
+def _quarantine(state: State, id: NodeId) -> str:
+    """Return until when nothing new starts on a node and why, empty where it is trusted."""
+    if not shut(state, id):
+        return ""
+    one = state.quarantines[name_of(state, id)]
+    until = datetime.fromtimestamp(one.until_s, UTC).strftime("%H:%M:%SZ")
+    again = f" ({one.times} times in a row)" if one.times > 1 else ""
+    return f"in quarantine until {until}{again}: {one.reason}; aios node release {one.name}"
 
 
 def rules_view(state: State, now_s: float) -> RulesView:
@@ -92,6 +119,8 @@ def tenant_views(state: State) -> tuple[TenantView, ...]:
         own = [w for w in live if w.work.tenant == tenant.id]
         holding = [w.held(a).resources(len(a.nodes)) for w in own if (a := w.current) is not None]
         entitled, used = shares.get(tenant.id, (None, None))
+        limits = state.limits.get(tenant.id, Limits(tenant.id))
+        paused = paused_by(state, tenant.id)
         views.append(
             TenantView(
                 name=tenant.id,
@@ -106,6 +135,13 @@ def tenant_views(state: State) -> tuple[TenantView, ...]:
                 used_share=used,
                 running=sum(w.status.active for w in own),
                 waiting=sum(not w.status.active for w in own),
+                paused=paused is not None,
+                paused_by=state.paused[paused] if paused is not None else "",
+                max_running=limits.max_running,
+                max_pending=limits.max_pending,
+                max_running_per_user=limits.max_running_per_user,
+                max_pending_per_user=limits.max_pending_per_user,
+                time_limit_s=limits.time_limit_s,
             )
         )
     return tuple(sorted(views, key=lambda view: view.name))
@@ -168,11 +204,13 @@ def _sentence(state: State, workload: Workload, now_s: float) -> str:
         verb = "starts" if workload.status is Status.STARTING else "runs"
         why = with_names(state, current.why) or f"plan {current.plan_id}"
         return f"{verb} on {_places(state, current.nodes)}, where {why} put it"
+    if workload.reused is not None:
+        return message
     if workload.status is Status.SUCCEEDED and attempt is not None:
         where = _places(state, attempt.actual or attempt.nodes)
         return f"ran {ran_s(workload, now_s):.1f} s on {where}, after {waited_s(workload, now_s):.1f} s of waiting"
     if workload.status is Status.FAILED and attempt is not None:
-        message = split_error(attempt.error)[0] or message
+        message = split_error(attempt.error)[0] or message if by_its_error(workload) else message
         code = "" if workload.exit_code is None else f" (exit code {workload.exit_code})"
         return f"failed on {_places(state, attempt.nodes)} after {ran_s(workload, now_s):.1f} s{code}: {message}"
     if workload.status is Status.STOPPED:
@@ -197,6 +235,15 @@ def _evidence(state: State, workload: Workload, now_s: float) -> list[str]:
     waits = state.waits.get(workload.id)
     if waits is not None and waits.nodes:
         lines.append(f"{_places(state, waits.nodes)} kept for it until those who run there have yielded")
+    if workload.late:
+        lines.append(workload.late)
+    if workload.work.time_limit_s is not None:
+        used = f"has run {duration(ran_s(workload, now_s))}"
+        lines.append(f"{used} of a time limit of {duration(workload.work.time_limit_s)}")
+    if workload.status in (Status.QUEUED, Status.PREEMPTED) and state.quarantines:
+        lines.append(f"nothing new starts on {', '.join(sorted(state.quarantines))}: in quarantine (aios node list)")
+    if workload.reused is not None:
+        lines.append(f"reused from {workload.reused}: it did not run itself")
     if workload.step:
         lines.append(f"progress is saved up to step {workload.step}")
     for attempt in workload.attempts:
@@ -227,6 +274,8 @@ def _attempt_lines(state: State, attempt: Attempt) -> list[str]:
     began = f", went on from step {attempt.resumed_step}" if attempt.resumed_step else ""
     why = f" by {with_names(state, attempt.why)}" if attempt.why else ""
     lines = [f"attempt {attempt.number}: put on {_places(state, attempt.nodes)}{why}{began}{how}"]
+    if attempt.fell_back:
+        lines.append(f"attempt {attempt.number} could not use the latest checkpoint: {attempt.fell_back}")
     planned, actual = names_of(state, attempt.nodes), names_of(state, attempt.actual)
     if actual and sorted(actual) != sorted(planned):
         lines.append(f"attempt {attempt.number} really ran on {', '.join(actual)}, against the plan")

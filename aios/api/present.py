@@ -10,11 +10,14 @@ from typing import Any
 
 from aios.kernel.events import Artefact, Published
 from aios.kernel.queue import unmet
+from aios.kernel.retry import n_failed
 from aios.kernel.state import Attempt, State, Status, Workload, waited_s
 from aios.views import ArtefactView, AttemptView, PlanView, WorkloadView
 from placement.model import Demand, NodeId, Plan, Topology
 
 _SHORT = 16
+_SAYS_MORE = ("TimeLimit", "DeadlineMissed", "LostTooOften", "AttemptsExhausted")
+"""Reasons whose sentence says more than the last attempt's error."""
 
 
 def demand_text(demand: Demand) -> str:
@@ -95,14 +98,28 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
         waited_s=round(waited_s(workload, now_s), 3),
         ran_s=round(ran_s(workload, now_s), 3),
         exit_code=workload.exit_code,
-        error=error if workload.status is Status.FAILED else "",
-        detail=detail if workload.status is Status.FAILED else "",
+        error=error if by_its_error(workload) else "",
+        detail=detail if by_its_error(workload) else "",
         metrics=_object(attempt.metrics) if attempt else {},
         artefacts=artefacts,
         url=url,
         checkpoint=workload.checkpoint,
         checkpoint_step=workload.step,
+        user=work.user,
+        time_limit_s=work.time_limit_s,
+        deadline_s=work.demand.deadline_s,
+        late=workload.late,
+        n_failed=n_failed(workload),
+        n_lost=workload.failures - n_failed(workload),
+        max_retries=work.max_retries,
+        max_attempts=work.max_attempts,
+        reused_from=workload.reused or "",
     )
+
+
+def by_its_error(workload: Workload) -> bool:
+    """Return whether a workload failed by its last attempt's error, and not for a reason that says more."""
+    return workload.status is Status.FAILED and workload.reason not in _SAYS_MORE
 
 
 def answers(workload: Workload) -> bool:
@@ -129,6 +146,7 @@ def attempt_view(state: State, attempt: Attempt) -> AttemptView:
         plan_id=attempt.plan_id,
         preempted_for=tuple(attempt.preempted_for),
         preempt_cause=attempt.preempt_cause,
+        fell_back=attempt.fell_back,
     )
 
 
@@ -215,7 +233,8 @@ def artefacts_of(state: State, workload: Workload) -> tuple[ArtefactView, ...]:
     """Return what a workload made: published versions with their numbers, and the rest."""
     keys = {f"{a.type}://{a.name}" for a in workload.artefacts}
     keys.update(reference.partition("@")[0] for _, reference in workload.work.outputs)
-    versions = [p for key in sorted(keys) for p in state.versions.get(key, ()) if p.workload == workload.id]
+    makers = (workload.id, workload.reused)
+    versions = [p for key in sorted(keys) for p in state.versions.get(key, ()) if p.workload in makers]
     published = {p.artefact.uri for p in versions}
     rest = [artefact_view(a, workload=workload.id) for a in workload.artefacts if a.uri not in published]
     return (*map(published_view, versions), *rest)

@@ -27,10 +27,13 @@ _TITLES = {
     415: "Unsupported media type",
     421: "Misdirected request",
     422: "Invalid",
+    429: "Too many",
     500: "Internal error",
     503: "Not available",
     507: "No room",
 }
+_RETRY_S = {503: 1, 507: 10}
+"""When to ask again what was refused for a while: nothing answers, or there is no room."""
 log = structlog.get_logger(__name__)
 
 
@@ -71,7 +74,7 @@ def problem_response(
 
 
 def error_response(error: AiosError) -> Response:
-    headers = {"Retry-After": "1"} if error.http_status == 503 else {}
+    headers = {"Retry-After": str(_RETRY_S[error.http_status])} if error.http_status in _RETRY_S else {}
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return problem_response(error.http_status, error.code, error.message, error.hint, error.problems, headers)

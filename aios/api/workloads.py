@@ -46,7 +46,8 @@ def routes(service: Service) -> APIRouter:
         """Submit the workloads of these documents, all or none. The same key, or name and content, is the same work."""
         documents, rerun = documents_of(body)
         trace = traceparent if _TRACE.fullmatch(traceparent) else ""
-        made = intake.submit(service, documents, key=checked_key(idempotency_key), rerun=rerun, trace=trace)
+        key, no_cache = checked_key(idempotency_key), flag(body, "no_cache")
+        made = intake.submit(service, documents, key=key, rerun=rerun, no_cache=no_cache, trace=trace)
         return answer(made, 200 if made.existing else 201)
 
     @router.get("/workloads", **shows(WorkloadList))
@@ -176,15 +177,20 @@ def routes(service: Service) -> APIRouter:
 
 
 def documents_of(body: dict[str, Any]) -> tuple[list[Any], bool]:
-    only_keys(body, "documents", "rerun")
-    documents, rerun = body.get("documents"), body.get("rerun", False)
+    only_keys(body, "documents", "rerun", "no_cache")
+    documents, rerun = body.get("documents"), flag(body, "rerun")
     if not isinstance(documents, list) or not documents:
         raise InvalidSpec("documents must be a list with at least one document", hint='{"documents": [{"kind": ...}]}')
     if len(documents) > _MOST_DOCUMENTS:
         raise InvalidSpec(f"more than {_MOST_DOCUMENTS} documents at once", hint="submit them in parts")
-    if not isinstance(rerun, bool):
-        raise InvalidSpec("rerun must be true or false", hint="leave it out for false")
     return documents, rerun
+
+
+def flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidSpec(f"{name} must be true or false", hint="leave it out for false")
+    return value
 
 
 def checked_key(key: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aios.cli.options import Options, common
-from aios.cli.output import listed, next_is, note, show, table
+from aios.cli.output import listed, next_is, note, seconds, show, table
 
 if TYPE_CHECKING:
     from aios.views import ArtefactView, RulesView, TenantView
@@ -42,6 +42,36 @@ def tenant_apply(options: Options, files: tuple[str, ...]) -> None:
         views = client.apply_tenants(list(files))
     show(options, listed("tenants", views), _tenants(options, views))
     next_is("aios tenant list")
+
+
+@tenant_command.command("pause")
+@click.argument("name")
+@click.option("--drain", is_flag=True, help="What runs saves its progress and yields.")
+@click.option("--now", is_flag=True, help="What runs is ended at once, and goes on later from its last checkpoint.")
+@common
+@click.pass_obj
+def tenant_pause(options: Options, name: str, drain: bool, now: bool) -> None:
+    """Start nothing of a tenant, nor of those below it, until it is resumed."""
+    if drain and now:
+        raise click.UsageError("--drain lets work save its progress, --now does not: give one of them")
+    with options.client() as client:
+        view = client.pause_tenant(name, "drain" if drain else "now" if now else "", "aios tenant pause")
+    show(options, listed("tenants", [view]), _tenants(options, [view]))
+    if view.running and not (drain or now):
+        note(f"{view.running} of its workloads go on; --drain has them save their progress and yield")
+    next_is(f"aios tenant resume {name}")
+
+
+@tenant_command.command("resume")
+@click.argument("name")
+@common
+@click.pass_obj
+def tenant_resume(options: Options, name: str) -> None:
+    """Let a tenant's work start again."""
+    with options.client() as client:
+        view = client.resume_tenant(name, "aios tenant resume")
+    show(options, listed("tenants", [view]), _tenants(options, [view]))
+    next_is("aios ps")
 
 
 tenants_command = tenant_list
@@ -162,8 +192,27 @@ def node_list(options: Options) -> None:
         head += ["LABELS", "ID"]
         for row, view in zip(rows, shown, strict=True):
             row += [", ".join(f"{key}={value}" for key, value in view.labels.items()), view.id]
+    if any(view.note for view in shown):
+        head += ["NOTE"]
+        for row, view in zip(rows, shown, strict=True):
+            row += [view.note]
     show(options, listed("nodes", views), table(options, head, rows))
     next_is("aios ps")
+
+
+@node_command.command("release")
+@click.argument("node")
+@common
+@click.pass_obj
+def node_release(options: Options, node: str) -> None:
+    """Trust a node again before its quarantine is over."""
+    with options.client() as client:
+        view = client.release(node, "aios node release")
+    views = [] if view is None else [view]
+    rows = [[v.name, v.state, v.resources, v.used, v.workloads] for v in views]
+    head = ["NODE", "STATE", "HAS", "GRANTED", "WORKLOADS"]
+    show(options, listed("nodes", views), table(options, head, rows) if rows else "")
+    next_is("aios node list")
 
 
 nodes_command = node_list
@@ -227,13 +276,24 @@ def version_command(options: Options) -> None:
 
 
 def _tenants(options: Options, views: Sequence[TenantView]) -> str:
-    head = ["TENANT", "PARENT", "WEIGHT", "QUOTA", "LIMIT", "HOLDS", "ENTITLED", "USED", "RUN", "WAIT"]
+    head = ["TENANT", "PARENT", "WEIGHT", "QUOTA", "LIMIT", "HOLDS", "ENTITLED", "USED", "RUN", "WAIT", "STATE"]
     rows = [
         [v.name, v.parent, v.weight, v.quota, v.limit, v.used or None, _percent(v.entitled_share),
-         _percent(v.used_share), v.running, v.waiting]
+         _percent(v.used_share), _of_most(v.running, v.max_running), _of_most(v.waiting, v.max_pending),
+         "paused" if v.paused else "open"]
         for v in views
     ]  # fmt: skip
+    if options.output == "wide":
+        head += ["RUN PER USER", "WAIT PER USER", "TIME LIMIT"]
+        for row, v in zip(rows, views, strict=True):
+            limit = None if v.time_limit_s is None else seconds(v.time_limit_s)
+            row += [v.max_running_per_user, v.max_pending_per_user, limit]
     return table(options, head, rows)
+
+
+def _of_most(n: int, most: int | None) -> str:
+    """Return a number beside the most that there may be: ``2/4``."""
+    return str(n) if most is None else f"{n}/{most}"
 
 
 def _percent(share: float | None) -> str | None:

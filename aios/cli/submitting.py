@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aios.views import DryRunView, Submission
 
 _FILES = (".yaml", ".yml", ".json")
-_PLAIN = ("tenant", "priority", "accelerator_type", "max_retries", "estimate")
+_PLAIN = ("tenant", "priority", "accelerator_type", "max_retries", "estimate", "time_limit")
 _AMOUNTS = ("num_cpus", "num_gpus", "memory")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -49,6 +49,8 @@ def resources(command: _F) -> _F:
         click.option("--max-retries", type=int, default=None, help="Tries after the first that fails."),
         click.option("--estimate", default=None, help="How long it takes, such as 10m."),
         click.option("--rerun", is_flag=True, help="Once more, though it has ended."),
+        click.option("--no-cache", is_flag=True, help="With --rerun: also what `cache: true` would take as it is."),
+        click.option("--time-limit", default=None, help="How long it may run, such as 2h."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -59,7 +61,7 @@ def resources(command: _F) -> _F:
 @resources
 @common
 @click.pass_obj
-def run_command(options: Options, /, files: tuple[str, ...], rerun: bool, **flags: Any) -> int:
+def run_command(options: Options, /, files: tuple[str, ...], rerun: bool, no_cache: bool, **flags: Any) -> int:
     """Submit a file, or a command after --, and follow it to its end.
 
     A service counts as done once it is ready. Ctrl-C detaches; the workload goes on.
@@ -67,7 +69,7 @@ def run_command(options: Options, /, files: tuple[str, ...], rerun: bool, **flag
     from aios.cli.following import follow
 
     with options.client() as client:
-        submission = _submit(client, _after_dashes(), files, flags, rerun)
+        submission = _submit(client, _after_dashes(), files, flags, rerun, no_cache)
         _say_submitted(submission)
         return follow(client, [view.id for view in submission.workloads], options)
 
@@ -77,10 +79,10 @@ def run_command(options: Options, /, files: tuple[str, ...], rerun: bool, **flag
 @resources
 @common
 @click.pass_obj
-def submit_command(options: Options, /, files: tuple[str, ...], rerun: bool, **flags: Any) -> int:
+def submit_command(options: Options, /, files: tuple[str, ...], rerun: bool, no_cache: bool, **flags: Any) -> int:
     """Submit a file, or a command after --, and return at once; prints the ids."""
     with options.client() as client:
-        submission = _submit(client, _after_dashes(), files, flags, rerun)
+        submission = _submit(client, _after_dashes(), files, flags, rerun, no_cache)
     _say_submitted(submission)
     show(options, submission, "\n".join(view.id for view in submission.workloads))
     next_is(f"aios logs -f {submission.workloads[0].id}" if len(submission.workloads) == 1 else "aios ps")
@@ -120,7 +122,12 @@ def _after_dashes() -> list[str]:
 
 
 def _submit(
-    client: Client, command: Sequence[str], files: tuple[str, ...], flags: dict[str, Any], rerun: bool
+    client: Client,
+    command: Sequence[str],
+    files: tuple[str, ...],
+    flags: dict[str, Any],
+    rerun: bool,
+    no_cache: bool,
 ) -> Submission:
     given = {key: value for key, value in flags.items() if value is not None}
     if not command and files and not files[0].endswith(_FILES):
@@ -131,7 +138,7 @@ def _submit(
         flag = next(iter(given)).replace("_", "-")
         raise click.UsageError(f"--{flag} belongs to a command; write it into {files[0]}.")
     if files:
-        return client.submit(list(files), rerun=rerun)
+        return client.submit(list(files), rerun=rerun, no_cache=no_cache)
     if not command:
         raise click.UsageError("Give a file, or a command after --, such as: aios run -- python train.py")
     return client.submit(command_document(command, given), rerun=rerun or "name" not in given)
