@@ -59,7 +59,7 @@ class LineageView:
     root: str
     nodes: tuple[LineageNode, ...] = ()
     edges: tuple[tuple[str, str], ...] = ()
-    schemaVersion: int = SCHEMA_VERSION  # noqa: N815  # as it is sent
+    schemaVersion: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)

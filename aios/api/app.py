@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 import aios
-from aios.api import asking, catalogue, cluster, workloads
+from aios.api import asking, catalogue, cluster, versions, workloads
 from aios.api.answers import answer
 from aios.api.guard import Guard
 from aios.api.problems import install_handlers
@@ -39,7 +39,7 @@ def create_app(service: Service, token: str, hosts: Collection[str] = ()) -> Fas
     )
     app.add_middleware(Guard, token=token, hosts=hosts)
     install_handlers(app)
-    for part in (workloads, asking, cluster, catalogue):
+    for part in (workloads, asking, cluster, catalogue, versions):
         app.include_router(part.routes(service), prefix=PREFIX)
 
     @app.get("/healthz", tags=["health"])

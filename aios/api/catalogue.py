@@ -19,8 +19,8 @@ from aios.api.body import JsonBody
 from aios.api.overview import rules_view, tenant_views
 from aios.api.present import answers, artefact_view
 from aios.api.service import Service
-from aios.api.workloads import By, documents_of
 from aios.api.versions import version_view
+from aios.api.workloads import By, documents_of
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.events import Artefact
 from aios.kernel.ports import PauseTenant, ResumeTenant, Unreserve

@@ -1,8 +1,8 @@
 """Tables in the Lance format, on its public interface alone.
 
 A commit of Lance is laid on top of whatever stands newest. So a writer whose base is not the newest first lays a
-copy of its base on top (``Restore`` moves no data), and looks afterwards whether its own commit came right behind; where
-somebody else came between, it begins again. What was laid on top in vain is never published.
+copy of its base on top (``Restore`` moves no data), and looks afterwards whether its own commit came right behind;
+where somebody else came between, it begins again. What was laid on top in vain is never published.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import lance
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -37,7 +38,7 @@ class LanceTable:
     # Writing.
 
     def write(self, rows: Any, write: Write, **options: Any) -> Commit:
-        if write.mode in ("upsert", "delete"):
+        if write.mode in ("insert", "upsert", "delete"):
             return self._merge(rows, write)
         from pipelines.data.lance_sink import LanceSink
 
@@ -71,19 +72,23 @@ class LanceTable:
         return commit
 
     def _merge(self, rows: Any, write: Write) -> Commit:
-        """Upsert, or delete by key, from rows that fit in this process's memory."""
-        if write.base is None:
-            if write.mode == "upsert":
-                return self.write(rows, Write("overwrite", None, write.properties, (), write.schema, write.guard))
+        """Insert, upsert or delete by key, from rows that fit in this process's memory."""
+        if write.base is None and write.mode == "delete":
             raise TableError(f"{self.location}: there is no version to delete from")
-        before = self.schema(write.base)
         new = tidy(gathered(rows))
-        check_key(new, write.key, before)
+        check_key(new, write.key, new.schema if write.base is None else self.schema(write.base))
+        if write.base is None:
+            return self.write(new, replace(write, mode="overwrite", key=()))
+        before = self.schema(write.base)
+        is_old, there = self._matching(write.base, new, write.key)
+        if write.mode == "insert":
+            fresh = new.filter(pa.array(~is_old))
+            return self.write(fresh, replace(write, mode="append")) if fresh.num_rows else self.annotate(write)
         schema = (
             evolved(before, new.schema) if write.mode == "upsert" else pa.schema(before.field(k) for k in write.key)
         )
         new = conform(new.select(write.key) if write.mode == "delete" else new, schema)
-        gone = self._matching(write.base, new, write.key)
+        gone = fingerprint(self.take(write.base, there)) if len(there) else Fingerprint()
         added = fingerprint(new) if write.mode == "upsert" else Fingerprint()
         total = fingerprint_of(self, write.base) - gone + added
 
@@ -173,14 +178,16 @@ class LanceTable:
         transaction = lance.Transaction(at, operation, transaction_properties=dict(properties))
         return lance.LanceDataset.commit(self.location, transaction, max_retries=0, enable_stable_row_ids=True)
 
-    def _matching(self, version: int, new: pa.Table, key: Sequence[str]) -> Fingerprint:
-        """Return the fingerprint of the rows that have a key of ``new``."""
+    def _matching(self, version: int, new: pa.Table, key: Sequence[str]) -> tuple[Any, Any]:
+        """Return which of the new rows have a key that is there (n,), and at which positions those rows are."""
         keys = pd.MultiIndex.from_arrays([new[name].to_pandas() for name in key])
-        total = Fingerprint()
-        for batch in self.scan(version):
+        is_old, there, at = np.zeros(len(keys), dtype=bool), [], 0
+        for batch in self.scan(version, key):
             own = pd.MultiIndex.from_arrays([batch.column(name).to_pandas() for name in key])
-            total += fingerprint(pa.Table.from_batches([batch]).filter(pa.array(own.isin(keys))))
-        return total
+            there.append(at + np.flatnonzero(own.isin(keys)))
+            is_old |= keys.isin(own)
+            at += len(own)
+        return is_old, np.concatenate(there) if there else np.zeros(0, dtype=np.int64)
 
     # Reading.
 
@@ -303,7 +310,7 @@ def gathered(rows: Any) -> pa.Table:
 def check_key(new: pa.Table, key: Sequence[str], schema: pa.Schema) -> None:
     """Raise TableError where a key has no column, a gap, or a value twice."""
     if not key:
-        raise TableError("upsert and delete need a key: name the columns that identify a row")
+        raise TableError("insert, upsert and delete need a key: name the columns that identify a row")
     for name in key:
         if name not in new.schema.names or name not in schema.names:
             raise TableError(f"key column {name!r} is missing: the dataset has {', '.join(schema.names)}")

@@ -1,9 +1,9 @@
 """From rows to a dataset version: one transaction in the table, and the artefact that the kernel publishes.
 
-The order is what makes it safe. The table's commit carries who made it and passes the fence right before; nobody reads it
-yet. The attempt's end carries the address of the commit, and the kernel takes the end only under the current fence and,
-where the version was built on another one, only while that is the newest. A commit whose end was not taken is never seen:
-the next writer starts from the last dataset version.
+The order is what makes it safe. The table's commit carries who made it and passes the fence right before; nobody reads
+it yet. The attempt's end carries the address of the commit, and the kernel takes the end only under the current fence
+and, where the version was built on another one, only while that is the newest. A commit whose end was not taken is
+never seen: the next writer starts from the last dataset version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aios.kernel.events import Artefact
 from pipelines.data.address import Address, location_of
 from pipelines.data.fingerprint import content_hash
 from pipelines.data.manifest import MANIFEST, manifest_of
-from pipelines.data.table import Commit, Mode, Table, TableError, Write, open_table
+from pipelines.data.table import Commit, Mode, Table, TableError, Write, fingerprint_of, open_table
 
 MOST_COLUMNS = 500
 """Columns whose types are recorded in the catalogue; the table has them all."""
@@ -31,7 +31,7 @@ MOST_COLUMNS = 500
 class Place:
     """What a new version of a dataset is built on, and where its table is.
 
-    ``reference`` is exact (``dataset://name@4``) and empty where there is no version yet; ``base`` is its table version.
+    ``reference`` is exact (``dataset://name@4``), empty where there is no version yet; ``base`` is its table version.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Committed:
     mode: Mode
     commit: Commit
     properties: Mapping[str, str]
+    n_new: int = 0
 
     @property
     def address(self) -> Address:
@@ -62,8 +63,8 @@ def place_of(ctx: RunContext, role: str = "data", *, format_: str | None = None,
     if before is not None and (address := Address.parse(before.uri)).format != "parquet":
         if format_ is not None and format_ != address.format:
             raise WorkloadFailed(
-                f"{before.reference} is a table in the format {address.format}: write format: {address.format}, or give "
-                "the dataset another name"
+                f"{before.reference} is a table in the format {address.format}: write format: {address.format}, or "
+                "give the dataset another name"
             )
         return Place(name, open_table(address), before.reference, address.version, manifest_of(before.uri))
     location = location_of(root or str(ctx.storage / "datasets"), name.partition("@")[0], format_ or "lance")
@@ -100,7 +101,20 @@ def commit(
     except TableError as error:
         raise WorkloadFailed(f"dataset {place.name}: {error}") from None
     place.table.protect(tag_of(ctx), done.version)
-    return Committed(place, mode, done, made)
+    before = 0 if mode == "overwrite" or place.base is None else fingerprint_of(place.table, place.base).rows
+    return Committed(place, mode, done, made, max(0, done.fingerprint.rows - before))
+
+
+def side_table(ctx: RunContext, place: Place, rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write rows that were set aside beside the dataset's table; return where they are, for the manifest."""
+    location = f"{place.table.location.removesuffix(place.table.format)}quarantine.{place.table.format}"
+    table = open_table(Address(place.table.format, location, 0))
+    try:
+        done = table.write(rows, Write("overwrite", None, {"aios.run": ctx.run_name}, guard=ctx.check_fence), **options)
+    except TableError:  # none were set aside
+        return {}
+    table.protect(tag_of(ctx), done.version)
+    return {"uri": str(Address(table.format, location, done.version)), "rows": done.fingerprint.rows}
 
 
 def artefact(ctx: RunContext, committed: Committed, manifest: Mapping[str, Any], spec: Any = None) -> Artefact:

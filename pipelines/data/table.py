@@ -17,7 +17,7 @@ from pipelines.data.address import Address
 from pipelines.data.fingerprint import Fingerprint
 from pipelines.data.where import Where
 
-Mode = Literal["append", "overwrite", "upsert", "delete"]
+Mode = Literal["append", "insert", "overwrite", "upsert", "delete"]
 ROWS = "aios.rows"
 """The property of a commit that holds the fingerprint of the rows that it makes visible."""
 
@@ -40,8 +40,10 @@ class Write:
         The table version to start from, None where there is no dataset version yet.
     properties : mapping
         Text that is committed together with the rows (lineage, offsets of streams, statistics).
+    mode : str
+        ``insert`` appends the rows whose key is not there yet; ``delete`` takes those away whose key is given.
     key : tuple of str
-        Columns that identify a row, for ``upsert`` and ``delete``.
+        Columns that identify a row, for ``insert``, ``upsert`` and ``delete``, whose rows must fit in one process.
     schema : pyarrow.Schema or None
         What the rows must be cast to; None takes them as they come, which must be alike in every block.
     guard : callable

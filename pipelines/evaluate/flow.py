@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import ray.data
 import torch
 from torch import nn
 
 from aios.engines import Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
+from pipelines.data.reading import of_side, read_input
 from pipelines.evaluate.scores import missed, scores_of_classes, scores_of_quantity
 from pipelines.evaluate.spec import EvaluateSpec
 from pipelines.files import digest_of_file, write_json
@@ -33,12 +33,12 @@ def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
     quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
     model, data = ctx.inputs["model"], ctx.inputs["data"]
-    card, manifest = read_card(Path(model.uri)), read_manifest(Path(data.uri))
+    card, manifest = read_card(Path(model.uri)), read_manifest(data.uri)
     _check_fit(card, manifest, model.reference, data.reference)
 
     # 1. Predict.
     with ended_on_request(ctx):
-        test = ray.data.read_parquet(str(Path(data.uri) / "test"), **options)
+        test = read_input(data, [*card["features"], manifest["target"]], of_side(data.uri, "test"), **options)
         guess = Predict(model.uri, manifest["target"], Whereabouts.of(ctx))
         rows = test.map_batches(guess, batch_format="pandas", batch_size=BATCH, **options).to_pandas()
 

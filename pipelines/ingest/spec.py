@@ -36,6 +36,13 @@ class SplitSpec(Strict):
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
+class TableSpec(Strict):
+    """Where the rows are kept: the format of a new table, and a folder or URL for it other than the shared storage."""
+
+    format: Literal["lance", "delta"] | None = None
+    url: str | None = Field(default=None, min_length=1)
+
+
 class IngestSpec(WorkloadSpec):
     """Raw rows become a dataset version with a train and a test part.
 
@@ -52,6 +59,9 @@ class IngestSpec(WorkloadSpec):
     split: SplitSpec = SplitSpec()
     normalise: bool = True
     drop_duplicates: bool = False
+    table: TableSpec = TableSpec()
+    mode: Literal["overwrite", "append", "insert", "upsert", "delete"] | None = None
+    key: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _roles(self) -> IngestSpec:

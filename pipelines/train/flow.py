@@ -17,6 +17,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
+from pipelines.data.reading import digest_of_version
 from pipelines.failure import describe
 from pipelines.files import digest_of, read_json, sync_tree, write_json
 from pipelines.roles import name_of
@@ -47,7 +48,7 @@ def train(spec: TrainSpec, ctx: RunContext) -> Result:
     quiet()
     for name, value in FAST.items():
         os.environ.setdefault(name, value)
-    manifest = read_manifest(Path(ctx.inputs["data"].uri))
+    manifest = read_manifest(ctx.inputs["data"].uri)
     weights = ctx.artefact_dir("model", name_of(spec.outputs["model"]))
     with stop_file(ctx) as stop:
         if spec.train_loop is None:
@@ -74,7 +75,7 @@ def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
         optimizer=spec.optimizer,
         seed=spec.seed,
         checkpoint_every=spec.checkpoint_every,
-        data=Path(ctx.inputs["data"].uri),
+        data=ctx.inputs["data"].uri,
         checkpoint=ctx.checkpoint,
         nodes=ctx.nodes,
         n_threads=_n_threads(ctx),
@@ -200,7 +201,7 @@ def _publish(
             "torch": torch.__version__,
         },
         "scores": scores,
-        "dataset": {"reference": data.reference, "uri": data.uri, "digest": manifest["digest"]},
+        "dataset": {"reference": data.reference, "uri": data.uri, "digest": digest_of_version(data.uri)},
     }
     ctx.check_fence()
     write_json(weights / CARD, card)

@@ -42,7 +42,7 @@ class Job:
     optimizer: str
     seed: int
     checkpoint_every: int
-    data: Path
+    data: str
     checkpoint: str
     nodes: tuple[str, ...]
     n_threads: int

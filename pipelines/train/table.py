@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.dataset
 import torch
 
-from aios.engines import WorkloadFailed
-from pipelines.files import read_json
-
-MANIFEST = "manifest.json"
+from pipelines.data.manifest import manifest_of
+from pipelines.data.reading import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +25,15 @@ class Table:
         return len(self.features)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(uri: str | Path) -> dict[str, Any]:
     """Return what is known of a dataset version; raises WorkloadFailed where there is none."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise WorkloadFailed(f"no dataset at {folder}: {MANIFEST} is missing; was its ingest finished?")
-    manifest: dict[str, Any] = read_json(path)
-    return manifest
+    return manifest_of(str(uri))
 
 
-def read_table(folder: Path, side: str, manifest: Mapping[str, Any]) -> Table:
+def read_table(uri: str | Path, side: str, manifest: Mapping[str, Any]) -> Table:
     """Read one part (``train`` or ``test``) of a dataset version."""
     columns = manifest["features"]
-    table = pyarrow.dataset.dataset(str(folder / side), format="parquet").to_table(
-        columns=[*columns, manifest["target"]]
-    )
+    table = load(str(uri), [*columns, manifest["target"]], side)
     features = np.column_stack([table[name].to_numpy() for name in columns]).astype("float64")
     values = table[manifest["target"]].to_pylist()
     if manifest["classes"] is None:

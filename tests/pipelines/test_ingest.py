@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.engines import WorkloadFailed
-from pipelines.ingest.flow import files_at, task_of
+from pipelines.data.describe import task_of
+from pipelines.ingest.portions import files_at
 from pipelines.ingest.rows import combine, sides
 
 

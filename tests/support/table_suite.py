@@ -76,6 +76,13 @@ class TableSuite:
         assert second.fingerprint == fingerprint(after)
         assert table.properties(second.version)["made"] == "second"
 
+    def test_an_insert_takes_only_rows_whose_key_is_not_there(self, table: Table, first: Commit) -> None:
+        second = table.write(rows([2, 4]), Write("insert", first.version, {"offset": "2"}, key=("id",)))
+        third = table.write(rows([1, 4]), Write("insert", second.version, {"offset": "4"}, key=("id",)))
+        assert ids(table, second.version) == ids(table, third.version) == [1, 2, 3, 4]
+        assert table.properties(third.version)["offset"] == "4"
+        assert third.fingerprint == fingerprint(rows([1, 2, 3, 4]))
+
     def test_rows_are_deleted_by_key(self, table: Table, first: Commit) -> None:
         second = table.write(rows([1, 3, 99]), Write("delete", first.version, key=("id",)))
         assert ids(table, second.version) == [2]
