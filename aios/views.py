@@ -193,6 +193,7 @@ class UsageView:
     since_s: float | None = None
     until_s: float = 0.0
     lines: tuple[UsageLine, ...] = ()
+    total: UsageLine = field(default_factory=lambda: UsageLine("total"))
     schemaVersion: int = SCHEMA_VERSION
 
 

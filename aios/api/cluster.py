@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from aios.accounting import Account, Amounts, accounts
+from aios.accounting import HOUR, Account, Amounts, accounts, total
 from aios.api.answers import answer, shows
 from aios.api.intake import accepted
 from aios.api.overview import node_views, status_view
@@ -112,7 +112,8 @@ def routes(service: Service) -> APIRouter:
         """Resource-hours asked, granted, used and wasted, by tenant, user, accelerator, kind or workload."""
         until = service.now_s() if until_s is None else until_s
         books = accounts(_all_events(service), by, float("-inf") if since_s is None else since_s, until)
-        return answer(UsageView(by, since_s, until, tuple(_usage_line(name, one) for name, one in books.items())))
+        lines = tuple(_usage_line(name, one) for name, one in books.items())
+        return answer(UsageView(by, since_s, until, lines, _usage_line("total", total(books.values()))))
 
     @router.get("/metrics", response_class=Response)
     def metrics() -> Response:
@@ -136,4 +137,4 @@ def _usage_line(name: str, one: Account) -> UsageLine:
 
 def _in_units(amounts: Amounts) -> dict[str, float]:
     """Return resource-hours as people count them: CPUs and GPUs, bytes of memory."""
-    return {n: round(a if n in BYTE_RESOURCES else a / MILLI, 6) for n, a in sorted(amounts.items())}
+    return {n: round(a / HOUR / (1 if n in BYTE_RESOURCES else MILLI), 6) for n, a in sorted(amounts.items())}
