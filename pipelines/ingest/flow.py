@@ -14,7 +14,7 @@ from aios.kernel.events import Artefact
 from pipelines.data.describe import rows_by_side, statistics, task_and_classes
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.publish import Committed, Place, artefact, commit, place_of, side_table
-from pipelines.ingest.portions import UNFIT, Portion, first_line, portions, stream_id
+from pipelines.ingest.portions import UNFIT, Portion, first_line, portions
 from pipelines.ingest.spec import IngestSpec
 from pipelines.run import ended_on_request, quiet, slice_context
 
@@ -31,7 +31,8 @@ def ingest(spec: IngestSpec, ctx: RunContext) -> Result:
 def _ingest(spec: IngestSpec, ctx: RunContext) -> Result:
     quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
-    place, previous = _begin(spec, place_of(ctx, format_=spec.table.format, root=spec.table.url))
+    place = place_of(ctx, format_=spec.table.format, root=spec.table.url)
+    previous: Mapping[str, str] = place.manifest.get("properties", {})
 
     # 1. Commit what the source gives, with its offsets in the same transaction.
     last: Committed | None = None
@@ -56,23 +57,6 @@ def _ingest(spec: IngestSpec, ctx: RunContext) -> Result:
     ctx.reporter.log(f"{place.name}: {rows}")
     ctx.reporter.progress(rows)
     return Result((made,), rows)
-
-
-def _begin(spec: IngestSpec, place: Place) -> tuple[Place, Mapping[str, str]]:
-    """Return what to build on and what was committed with it.
-
-    A stream's broker forgets what it was told is safe, so commits of an earlier attempt that were not published are
-    gone on with, where they were built on the version that is still the newest.
-    """
-    previous = dict(place.manifest.get("properties", {}))
-    stream = stream_id(spec)
-    if stream is not None:
-        for version in reversed(place.table.versions()):
-            properties = version.properties
-            if properties.get("stream") == stream and properties.get("aios.base", "") == place.reference:
-                kept = {name: value for name, value in properties.items() if not name.startswith("aios.")}
-                return replace(place, base=version.version), kept
-    return place, previous
 
 
 def _commit(

@@ -36,10 +36,6 @@ class Portion:
     committed: Callable[[], None] = lambda: None
 
 
-def stream_id(spec: IngestSpec) -> str | None:
-    return None
-
-
 def portions(
     spec: IngestSpec, ctx: RunContext, options: Mapping[str, float], previous: Mapping[str, str]
 ) -> Iterator[Portion]:
