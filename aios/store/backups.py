@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -112,7 +113,7 @@ def how_to_restore(folder: Path) -> str:
             "`aios store restore --force BACKUP`, or start with another log (AIOS_STORE_URL)"
         )
     path, head = found
-    return f"restore the newest backup, which has {head.seq} events: aios store restore --force {path}"
+    return f"restore the newest backup, which has {head.seq} events: aios store restore --force {quote(str(path))}"
 
 
 def name_of(head: Head, now: datetime) -> str:

@@ -95,6 +95,8 @@ def explained(doing: str) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         what = f"cannot {doing}: {' '.join(str(error.orig).split())}"
         raise _explain(error, what, writing=doing.startswith("write")) from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it finds where its own words should be
+        raise CorruptLog(f"cannot {doing}: it is damaged where the tables are described", hint=RESTORE) from error
     except OSError as error:
         raise StoreUnavailable(
             f"cannot {doing}: {error.strerror or error}",

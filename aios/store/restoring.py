@@ -157,11 +157,12 @@ def _set_aside(path: Path, beside: Path) -> None:
 
 def _into_database(backup: Engine, source: str, url: str, epoch: int, stamp: str, keep: bool) -> tuple[Head, str]:
     """Move the old tables into a schema of their own and write new ones, in one transaction."""
-    engine, name, schema = open_engine(url), display_name(url), f"aios_before_{stamp.lower()}"
+    engine, name, schema = open_engine(url), display_name(url), ""
     try:
         with explained(f"restore {name}"):
             with creating(engine) as connection:
                 if keep:
+                    schema = f"{connection.scalar(sa.select(sa.func.current_schema()))}_before_{stamp.lower()}"
                     _move_tables(connection, schema)
                 head = copy_log(backup, source, connection, epoch)
             again = verified_head(engine, name)

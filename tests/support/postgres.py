@@ -61,7 +61,9 @@ def schema_of_its_own(server: str) -> Iterator[str]:
         connection.execute(sa.schema.CreateSchema(schema))
     yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
     with engine.connect() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
+        for name in sa.inspect(connection).get_schema_names():
+            if name.startswith(schema):  # and what a restore has set aside
+                connection.execute(sa.schema.DropSchema(name, cascade=True))
     engine.dispose()
 
 
