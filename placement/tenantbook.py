@@ -7,11 +7,12 @@ the plan are made once; what is asked of each victim is then a look-up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from placement.model import (
     Borrow,
+    Bundle,
     Cause,
     Demand,
     DemandId,
@@ -66,6 +67,7 @@ class TenantBook:
         self.capacity = _capacity(problem)
         self.winners = {demand.id: (demand, amounts) for demand, amounts in self.got}
         self._judged: dict[DemandId, Resources] = {}
+        self._alike: dict[DemandId, list[DemandId]] | None = None
         self._let_go(tuple(gone))
 
     def _let_go(self, gone: tuple[Displaced, ...]) -> None:
@@ -148,18 +150,40 @@ class TenantBook:
     def use_of_reclaimers(self, winner: Demand, top: TenantId) -> dict[str, int]:
         """Return the use of ``top`` with the winner, with all others of its side that gain outside it, less the gone.
 
-        An elastic winner may have grown on idle room beyond what its guarantee let it reclaim: its minimum is judged.
+        Newcomers of its tenant that are like it and gain nothing there count too: what is idle comes first, so that of
+        like ones those who take it come before those who displace. An elastic winner may have grown on idle room beyond
+        what its guarantee let it reclaim: its minimum is judged.
         """
         if (winner.id, top) not in self._reclaimed:
             gaining = self._gaining_outside().get(top, {})
             if top not in self._outside_sum:
                 self._outside_sum[top] = _sum(self._minimum(name) for name in gaining)
             use = _plus(self.before[top], self._outside_sum[top])
-            if winner.id not in gaining:
-                add(use, self._minimum(winner.id))
+            for name in self._likes().get(winner.id, (winner.id,)):
+                if name not in gaining:
+                    add(use, self._minimum(name))
             gone = _plus(self.full[top], self.after[top], -1)
             self._reclaimed[winner.id, top] = _plus(use, gone, -1)
         return self._reclaimed[winner.id, top]
+
+    def _likes(self) -> Mapping[DemandId, Sequence[DemandId]]:
+        """Return, by newcomer, all of its tenant that ask for the same, itself included."""
+        if self._alike is None:
+            kinds: dict[Bundle, int] = {}
+            numbers: dict[int, int] = {}
+            groups: dict[Hashable, list[DemandId]] = {}
+            runs = {running.demand.id for running in self.problem.running}
+            self._alike = {}
+            for demand, _ in self.got:
+                if demand.id not in runs:
+                    for bundle, _ in counted(demand.bundles):
+                        if id(bundle) not in numbers:
+                            numbers[id(bundle)] = kinds.setdefault(bundle, len(kinds))
+                    asks = tuple((numbers[id(bundle)], n) for bundle, n in counted(demand.bundles))
+                    key = demand.tenant, asks, demand.min_bundles, demand.topologies
+                    self._alike[demand.id] = group = groups.setdefault(key, [])
+                    group.append(demand.id)
+        return self._alike
 
     def _minimum(self, name: DemandId) -> Resources:
         if name not in self._judged:

@@ -2,18 +2,20 @@
 
 A workload's value is its size (its dominant share of the cluster, in accelerators) times the weight of its priority
 class and its age, times the throughput at which the plan lets it run. A victim costs its own value, the work it has to
-do again and its restart. A tenant's use within its quota is worth something besides, whoever does it.
+do again and its restart. What a tenant gets within its quota is worth something besides, whoever does it, less what it
+gives up for that itself. Where its last victim for others takes it below its quota, that costs nothing besides: of like
+victims the fewest GPUs go (law 7).
 
 Sums are floats: they compare plans and prove nothing about laws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from placement.inuse import capacity
-from placement.model import Demand, Node, NodeId, Plan, Problem, Resources, Running, TenantId
+from placement.model import Demand, DemandId, Node, NodeId, Plan, Problem, Resources, Running, TenantId
 from placement.qualities import most_performance
 from placement.throughput import scaled, speed_on
 from placement.weights import (
@@ -135,16 +137,17 @@ def plan_terms(
     parents = {tenant.id: tenant.parent for tenant in problem.tenants}
     changes: dict[TenantId, dict[str, int]] = {}
 
-    def change(demand: Demand, amounts: Resources, sign: int) -> None:
-        at: TenantId | None = demand.tenant
-        seen: set[TenantId] = set()
-        while at is not None and at in parents and at not in seen:
-            seen.add(at)
-            if at in entitled:
+    def change(demand: Demand, amounts: Resources, sign: int, among: Collection[TenantId] | None = None) -> None:
+        for at in _line(parents, demand.tenant):
+            if at in entitled and (among is None or at in among):
                 name = entitled[at].name
                 into = changes.setdefault(at, {})
                 into[name] = into.get(name, 0) + sign * amounts.get(name)
-            at = parents[at]
+
+    def sides(names: Sequence[DemandId]) -> set[TenantId]:
+        """Return the tenants, and those above them, for whom somebody yields."""
+        winners = (demands[name].tenant for name in names if name in demands)
+        return {at for tenant in dict.fromkeys(winners) for at in _line(parents, tenant)}
 
     started = grown = harm = 0.0
     for grant in plan.grants:
@@ -153,11 +156,11 @@ def plan_terms(
         change(demand, demand.form(grant.form).resources(len(grant.nodes)), 1)
     for stop in plan.preemptions:
         harm += values.cost(running[stop.demand], 0, nodes)
-        change(running[stop.demand].demand, running[stop.demand].resources, -1)
+        change(running[stop.demand].demand, running[stop.demand].resources, -1, sides(stop.beneficiaries))
     for resize in plan.resizes:
         old = running[resize.demand]
         amounts = old.demand.resources(resize.to) - old.resources
-        change(old.demand, amounts, 1)
+        change(old.demand, amounts, 1, None if resize.to > resize.before else sides(resize.beneficiaries))
         if resize.to < resize.before:
             harm += values.cost(old, resize.to, nodes)
         else:
@@ -194,13 +197,19 @@ def use_of(problem: Problem, entitled: Mapping[TenantId, Entitled]) -> dict[Tena
     parents = {tenant.id: tenant.parent for tenant in problem.tenants}
     out = dict.fromkeys(entitled, 0)
     for tenant, amounts in own.items():
-        at: TenantId | None = tenant
-        seen: set[TenantId] = set()
-        while at is not None and at in parents and at not in seen:
-            seen.add(at)
+        for at in _line(parents, tenant):
             if at in entitled:
                 out[at] += amounts.get(entitled[at].name, 0)
-            at = parents[at]
+    return out
+
+
+def _line(parents: Mapping[TenantId, TenantId | None], tenant: TenantId) -> list[TenantId]:
+    """Return a tenant and those above it, without the root."""
+    out: list[TenantId] = []
+    at: TenantId | None = tenant
+    while at is not None and at in parents and at not in out:
+        out.append(at)
+        at = parents[at]
     return out
 
 

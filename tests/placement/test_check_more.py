@@ -27,6 +27,7 @@ from placement.model import (
     Resize,
     Running,
     Shape,
+    Tenant,
     TenantId,
     Topology,
 )
@@ -94,6 +95,39 @@ CASES += [
     Case("balance", levels(Topology("spread", "zone", True, skew=1)), on(0, 1, 4, 5)),
     Case("out of balance", levels(Topology("spread", "zone", True, skew=1)), on(0, 1, 2, 4), {2}),
     Case("out of balance, as a wish", levels(Topology("spread", "zone", skew=1)), on(0, 1, 2, 4)),
+]
+
+# Of like newcomers those who take what is idle come first: only who comes after displaces, if its quota lets it
+
+ONE_AND_TWO = [node("n0", gpu=1), node("n1", gpu=2)]
+OWNS_TWO = tenant("a", {"gpu": 2}, preemption=rules(borrow="never"))
+HOLDS = [runs(want("mine", tenant="a", gpu=1), "n0"), runs(want("theirs", tenant="b", gpu=1), "n1")]
+
+
+def two_newcomers(owner: Tenant) -> Problem:
+    pending = [want("w0", tenant="a", gpu=1), want("w1", tenant="a", gpu=1)]
+    return problem(ONE_AND_TWO, [owner, tenant("b", {"gpu": 0})], pending, HOLDS)
+
+
+def one_displaces(winner: str) -> Plan:
+    return Plan((grant("w0", "n1"), grant("w1", "n1")), (stop("theirs", winner, cause=Cause.RECLAIM),))
+
+
+CASES += [
+    Case(
+        "a third GPU of a tenant with two, the first newcomer displacing",
+        two_newcomers(OWNS_TWO),
+        one_displaces("w0"),
+        {4},
+    ),
+    Case(
+        "a third GPU of a tenant with two, the last one displacing", two_newcomers(OWNS_TWO), one_displaces("w1"), {4}
+    ),
+    Case(
+        "a third GPU of a tenant with three",
+        two_newcomers(replace(OWNS_TWO, quota=amounts({"gpu": 3}))),
+        one_displaces("w1"),
+    ),
 ]
 
 # Moves

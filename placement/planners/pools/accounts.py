@@ -153,14 +153,18 @@ def write(
         given[group] = sheet.column(0.0, INFINITY, [(accounts.yields[group], -1.0)])
         for tenant in accounts.tree.paths[group[0]]:
             lost.setdefault(tenant, []).append(given[group])
-    if yielding:
-        _rights(sheet, accounts, given, biggest)
+    inside = _rights(sheet, accounts, given, biggest) if yielding else {}
     _limits(sheet, accounts, lost)
-    _entitled(sheet, accounts, values.entitled, lost)
+    _entitled(sheet, accounts, values.entitled, inside)
 
 
-def _rights(sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: Mapping[TenantId, float]) -> None:
-    """A group gives up no more than is supplied for whom it may yield, inside its tenant and outside."""
+def _rights(
+    sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], biggest: Mapping[TenantId, float]
+) -> Mapping[Group, int]:
+    """A group gives up no more than is supplied for whom it may yield, inside its tenant and outside.
+
+    Returns the columns of what each group gives up inside its tenant.
+    """
     got: dict[Group, int] = {}
     for group in accounts.asks:
         accounts.supply[group] = sheet.row(0.0)
@@ -183,6 +187,7 @@ def _rights(sheet: Sheet, accounts: Accounts, given: Mapping[Group, int], bigges
                 sheet.enter(row, column, -1.0)
     if outside:
         _outside(sheet, accounts, outside, got, biggest)
+    return inside
 
 
 def _outside(
@@ -245,14 +250,15 @@ def _limits(sheet: Sheet, accounts: Accounts, lost: Mapping[TenantId, Sequence[i
 
 
 def _entitled(
-    sheet: Sheet, accounts: Accounts, entitled: Mapping[TenantId, Entitled], lost: Mapping[TenantId, Sequence[int]]
+    sheet: Sheet, accounts: Accounts, entitled: Mapping[TenantId, Entitled], inside: Mapping[Group, int]
 ) -> None:
-    """A tenant's use within its quota is worth more; what it uses above is not."""
+    """What a tenant gets within its quota is worth more, less what it gives up for that itself."""
     for tenant, facts in entitled.items():
         used = accounts.use[tenant].get(facts.name, 0) / MILLI
         row = sheet.row(used)
         sheet.column(facts.worth * MILLI, facts.quota / MILLI, [(row, 1.0)])
         accounts.entitled[tenant] = (row, facts.name)
         if facts.name == accounts.resource:
-            for column in lost.get(tenant, ()):
-                sheet.enter(row, column, 1.0)
+            for group, column in inside.items():
+                if tenant in accounts.tree.paths[group[0]]:
+                    sheet.enter(row, column, 1.0)

@@ -317,7 +317,13 @@ class Decoder:
             if self.facts[g].running is not None:
                 least = n
             out.append(
-                Got(demand, amounts, amounts if least == n else demand.resources(least), frozenset(granted.nodes))
+                Got(
+                    demand,
+                    amounts,
+                    amounts if least == n else demand.resources(least),
+                    frozenset(granted.nodes),
+                    self.facts[g].running is not None,
+                )
             )
         return out
 

@@ -5,7 +5,7 @@ What the rows of ``accounts`` leave open is decided here in exact amounts: work 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from placement.model import Borrow, Cause, Demand, DemandId, Reclaim, Resources, Running, TenantId, Within
@@ -15,12 +15,13 @@ from placement.planners.tree import Tree, Vector, add
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """A newcomer that gets something: all of it, and what its least number of bundles is."""
+    """Who gets something: all of it, and what its least number of bundles is; a newcomer, or work that grows."""
 
     demand: Demand
     amounts: Resources
     least: Resources
     nodes: frozenset[int]
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,14 @@ class _Book:
                 add(self.final[t], victim.amounts, -1)
                 add(self.reclaimed[t], victim.amounts, -1)
         self.outside: set[DemandId] = set()
+        self.counted: set[DemandId] = set()
+        """Newcomers that gain outside their side, and those like them: what is reclaimed counts all of them."""
         self.by_tenant: dict[TenantId, list[Got]] = {}
         self.by_node: dict[int, list[Got]] = {}
+        self.alike: dict[Hashable, list[Got]] = {}
         for entry in got:
             self.by_tenant.setdefault(entry.demand.tenant, []).append(entry)
+            self.alike.setdefault(_asks(entry), []).append(entry)
             for node in entry.nodes:
                 self.by_node.setdefault(node, []).append(entry)
         for entries in self.by_tenant.values():
@@ -141,8 +146,10 @@ class _Book:
     def _noted(self, entry: Got, victims_tenant: TenantId, cause: Cause) -> tuple[Cause, DemandId]:
         if entry.demand.tenant != victims_tenant and entry.demand.id not in self.outside:
             self.outside.add(entry.demand.id)
-            for t in self.tree.paths[entry.demand.tenant]:
-                add(self.reclaimed[t], entry.least)
+            for like in self._with(entry):
+                self.counted.add(like.demand.id)
+                for t in self.tree.paths[like.demand.tenant]:
+                    add(self.reclaimed[t], like.least)
         return cause, entry.demand.id
 
     def _may(self, victim: Gone, entry: Got) -> Cause | None:
@@ -170,12 +177,16 @@ class _Book:
             add(use, victim.amounts - victim.last, -1)
         return self.tree.above(tenant, use, [name for name, _ in victim.last.items()])
 
+    def _with(self, entry: Got) -> list[Got]:
+        """Return who is like a newcomer and not counted yet: of like ones, those who take what is idle come first."""
+        return [like for like in self.alike[_asks(entry)] if like.demand.id not in self.counted]
+
     def _stays_within(self, entry: Got) -> bool:
         """Return whether all of the winner's line stays within quota with all that is reclaimed on its account."""
         for t in self.tree.paths[entry.demand.tenant]:
             use = dict(self.reclaimed[t])
-            if entry.demand.id not in self.outside:
-                add(use, entry.least)
+            for like in self._with(entry):
+                add(use, like.least)
             if not self.tree.within(t, use, [name for name, _ in entry.amounts.items()]):
                 return False
         return True
@@ -183,6 +194,15 @@ class _Book:
     def _stays_above(self, entry: Got, top: TenantId) -> bool:
         """Return whether the winner is a borrower whoever else reclaims: then only the rule for borrowers counts."""
         use = dict(self.reclaimed[top])
-        if entry.demand.id not in self.outside:
-            add(use, entry.least)
+        for like in self._with(entry):
+            add(use, like.least)
         return not self.tree.within(top, use, [name for name, _ in entry.amounts.items()])
+
+
+def _asks(entry: Got) -> Hashable:
+    demand = entry.demand
+    if entry.grows:
+        return demand.id
+    first, n = demand.bundles[0], len(demand.bundles)
+    bundles = (first, n) if demand.bundles.count(first) == n else demand.bundles
+    return demand.tenant, bundles, demand.min_bundles, demand.topologies
