@@ -12,6 +12,7 @@ from aios.kernel.events import (
     PreemptionOrdered,
     QuarantineEnded,
     ResumeRequested,
+    StopRequested,
     SuspendRequested,
     TenantPaused,
     TenantResumed,
@@ -28,11 +29,22 @@ from aios.kernel.ports import (
     Reply,
     Resume,
     ResumeTenant,
+    StopWork,
     Suspend,
     Undrain,
 )
 from aios.kernel.state import Status, Workload
 from placement.model import NodeState, TenantId
+
+
+def stop(fold: Fold, now_s: float, asked: StopWork) -> Reply:
+    workload = fold.state.workloads.get(asked.workload)
+    if workload is None:
+        return Refused("not_found", f"there is no workload {asked.workload!r}", "list them with `aios ps`")
+    asked_before = workload.status.over or workload.stop_requested_s is not None
+    if not asked_before:
+        fold.record(StopRequested(now_s, workload.id, asked.by))
+    return Accepted((workload.id,), existing=asked_before)
 
 
 def preempt(fold: Fold, now_s: float, asked: PreemptWork) -> Reply:
