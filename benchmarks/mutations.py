@@ -29,7 +29,7 @@ LAWS = (
 )
 EXACT = ("properties/test_rights", "test_cpsat", "test_laws", "properties/test_exact", "test_levels", "test_elastic")
 SHARES = ("test_shares", "test_shares_properties")
-POOLS = ("test_pools",)
+POOLS = ("test_pools_rights", "test_pools")
 MOVES = ("test_moves", "test_scenario", "test_main")
 
 _CHECK, _BOOK = "placement/check.py", "placement/tenantbook.py"
@@ -38,6 +38,9 @@ _CLAIMS, _ORDER = "placement/planners/claims.py", "placement/planners/order.py"
 _TREE, _FIT = "placement/planners/tree.py", "placement/planners/fitting.py"
 _CPSAT, _MOVES = "placement/planners/cpsat/constraints.py", "placement/planners/moves.py"
 _RIGHTS, _ACCOUNTS = "placement/planners/pools/rights.py", "placement/planners/pools/accounts.py"
+_CANDIDATES = "placement/planners/pools/candidates.py"
+_DECODE, _DEPARTURES = "placement/planners/pools/decode.py", "placement/planners/pools/departures.py"
+_VALUE = "placement/value.py"
 _MAXMIN, _DRF = "placement/shares/maxmin.py", "placement/shares/drf.py"
 _SHARED = "placement/shares/tree.py"
 
@@ -49,6 +52,13 @@ MUTATIONS = (
     Mutation(_CHECK, "9 nobody is forgotten", "if (name in granted) == (name in plan.waiting):", "if False:", JUDGE),
     Mutation(_CHECK, "12 staying put", "if resize.nodes[:kept] != old.nodes[:kept]:", "if False:", JUDGE),
     Mutation(_BOOK, "3 guarantee", "if guarded and not book.above(top, use, amounts):", "if guarded:", JUDGE),
+    Mutation(
+        _BOOK,
+        "3 of like ones what is idle first",
+        "for name in self._likes().get(winner.id, (winner.id,)):",
+        "for name in (winner.id,):",
+        JUDGE,
+    ),
     Mutation(_BOOK, "4 limit", "if name in names and use.get(name, 0) > most:", "if False:", JUDGE),
     Mutation(_BOOK, "4 lending", "return taken > book.capacity.get(name)", "return False", JUDGE),
     Mutation(_BOOK, "5 within a tenant", "lower = other.priority < winner.priority", "lower = True", JUDGE),
@@ -105,7 +115,7 @@ MUTATIONS = (
         "        for number, form in enumerate(forms[:1]):\n            fit, found",
         LAWS,
     ),
-    Mutation(_ADMIT, "9 asked again", "        self.hopeless.clear()\n", "        pass\n", LAWS),
+    Mutation(_ADMIT, "9 asked again", "        self.hopeless.clear()\n", "        pass\n", ("test_greedy", *LAWS)),
     Mutation(_ADMIT, "4 limits", "return self.tree.refusal(demand.tenant, use, more) is None", "return True", LAWS),
     Mutation(_CLAIMS, "8 backfill off", "granted.problem.policy.backfill and ", "", LAWS),
     Mutation(
@@ -201,6 +211,27 @@ MUTATIONS = (
     Mutation(_RIGHTS, "3 within quota", "        if self._stays_within(entry):\n", "        if True:\n", POOLS),
     Mutation(_RIGHTS, "4 limits", "return self.tree.refusal(tenant, after, more) is None", "return True", POOLS),
     Mutation(_ACCOUNTS, "4 limit row", "row = sheet.row(max(0.0, room))", "row = sheet.row(1e6)", POOLS),
+    Mutation(
+        _RIGHTS,
+        "3 of like ones what is idle first",
+        "return [like for like in self.alike[_asks(entry)] if like.demand.id not in self.counted]",
+        "return [] if entry.demand.id in self.counted else [entry]",
+        POOLS,
+    ),
+    Mutation(
+        _CANDIDATES,
+        "3 gangs on several nodes yield",
+        "            out += on_several(",
+        "            on_several(",
+        POOLS,
+    ),
+    Mutation(_CANDIDATES, "7 the last bundles first", "for keep in (0, *keeps):", "for keep in (0,):", POOLS),
+    Mutation(_DEPARTURES, "2 a rack is cleared", "        if together != out[0].delta:", "        if False:", POOLS),
+    Mutation(
+        _DECODE, "7 whoever fits back stays", "        self._spare()\n\n    def settled", "\n    def settled", POOLS
+    ),
+    Mutation(_DEPARTURES, "7 the cheapest victims", "- self._cost - self._volume", "- self._volume", POOLS),
+    Mutation(_VALUE, "7 the fewest GPUs", "(among is None or at in among)", "True", POOLS),
     # Moves
     Mutation(
         _MOVES,

@@ -51,6 +51,7 @@ MUTANTS: list[tuple[int, ModuleType, str, str]] = [
     (6, tenantbook, "return after < before", "return after <= before"),
     (7, check, "if could_stay is not None:", "if False:"),
     (7, tenantbook, "if name not in winners:\n", "if False:\n"),
+    (3, tenantbook, "for name in self._likes().get(winner.id, (winner.id,)):", "for name in (winner.id,):"),
     (7, spared, "all(nodes.holds(node, more[node])", "all(False"),
     (9, check, "if (name in granted) == (name in plan.waiting):", "if False:"),
     (9, check, "if name not in pending:\n            yield Violation(9", "if False:\n            yield Violation(9"),

@@ -7,7 +7,7 @@ import time
 from placement.check import violations
 from placement.planners.base import Budget
 from placement.planners.greedy import Greedy
-from tests.placement.builders import admitted, node, problem, runs, tenant, want
+from tests.placement.builders import admitted, node, problem, rules, runs, stopped, tenant, want
 
 
 def test_small_work_goes_where_it_leaves_the_largest_hole() -> None:
@@ -49,3 +49,13 @@ def test_a_hundred_nodes_and_gangs_take_seconds_at_most() -> None:
     assert time.process_time() - began_s < 10
     assert len(admitted(plan)) > 40
     assert violations(p, plan) == ()
+
+
+def test_whoever_was_turned_away_is_asked_again_when_a_victim_leaves_more_than_was_needed() -> None:
+    """The first has a quota but reclaims from nobody; the second clears a node of which it needs a half."""
+    shy = tenant("shy", {"gpu": 2}, preemption=rules(reclaim="never"))
+    tenants = [shy, tenant("bold", {"gpu": 4}), tenant("lent", {"gpu": 0})]
+    pending = [want("first", tenant="shy", gpu=2), want("second", tenant="bold", gpu=4)]
+    victim = runs(want("victim", tenant="lent", gpu=8), "a")
+    plan = Greedy()(problem([node("a", gpu=8)], tenants, pending, [victim]), Budget())
+    assert (admitted(plan), stopped(plan)) == ({"first", "second"}, {"victim"})

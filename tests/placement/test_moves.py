@@ -125,6 +125,20 @@ def test_work_does_not_move_onto_a_node_that_is_reserved_before_it_would_end(
     assert moved(plan) == ({"x": ("b",)} if goes == "b" else {"y": ("a",)})
 
 
+@pytest.mark.parametrize("waits_for_b", [True, False])
+def test_work_does_not_move_to_where_it_would_delay_a_gang_that_waits_for_its_place(waits_for_b: bool) -> None:
+    """The head starts on b in 100 s, when y ends. The other gang fits on a only if x moves to b, to stay for long."""
+    nodes = [node("a", gpu=2), node("b", {"kind": "b"}, gpu=2)]
+    running = [
+        runs(want("x", gpu=1, runtime_s=50_000.0), "a", started_s=9_000),
+        runs(want("y", gpu=1, runtime_s=1_100.0, preemptible=False), "b", started_s=9_000),
+    ]
+    head = want("head", gpu=2, selector={"kind": "b"}, runtime_s=5_000.0)
+    asked = _asked(nodes, [*([head] if waits_for_b else []), want("w", gpu=2, runtime_s=5_000.0)], running)
+    plan = _planned(asked)
+    assert moved(plan) == ({} if waits_for_b else {"x": ("b",)})
+
+
 def test_a_victim_is_moved_rather_than_stopped_and_others_may_move_for_it() -> None:
     """The victim fits nowhere as things are, but the small one in its way fits elsewhere."""
     nodes = [node("a", gpu=4), node("b", gpu=3), node("c", gpu=1)]
