@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aios.kernel.events import Published, VersionsRemoved, VersionTagged, WorkloadId
 from aios.kernel.evolve import Fold
-from aios.kernel.inputs import built_on, exact, key_of, named, next_version, resolved, tags_at
+from aios.kernel.inputs import built_on, exact, key_of, named, next_version, resolved, split, tags_at
 from aios.kernel.ports import Accepted, PublishVersion, Refused, RemoveVersions, Reply, TagVersion
 from aios.kernel.queue import live
 from aios.kernel.state import State
@@ -58,9 +58,13 @@ def remove(fold: Fold, now_s: float, asked: RemoveVersions) -> Reply:
         version, name = tagged[0]
         hint = f"move or delete the tag: aios data tag {asked.key.partition('://')[2]} {name} --delete"
         return Refused("rejected", f"{asked.key}@{version} has the tag {name!r}", hint)
-    for (key, number), workload in in_use(state).items():
+    for (key, number), reader in in_use(state).items():
         if key == asked.key and number in asked.versions:
-            return Refused("rejected", f"{exact(key, number)} is being read by {workload}", f"aios wait {workload}")
+            return Refused("rejected", f"{exact(key, number)} is being read by {reader}", f"aios wait {reader}")
+    for workload in live(state):
+        writes = [reference for _, reference in workload.work.outputs if split(reference)[0] == split(asked.key)[0]]
+        if writes and workload.current is not None:
+            return Refused("rejected", f"{workload.id} is making a version of {writes[0]}", f"aios wait {workload.id}")
     fresh = tuple(sorted(set(asked.versions) - state.removed.get(asked.key, frozenset())))
     if fresh:
         fold.record(VersionsRemoved(now_s, asked.key, fresh, asked.why, asked.by))

@@ -86,10 +86,10 @@ class LanceSink(Datasink[list[Part]]):
 
     def finish(self, returned: Iterable[list[Part] | None]) -> None:
         """Commit what all the tasks wrote."""
-        parts: list[Part] = [part for one in returned for part in (one or [])]
+        tasks = sorted((one for one in returned if one), key=lambda one: one[0][1])  # equal rows give an equal order
+        parts: list[Part] = [part for one in tasks for part in one]
         if not parts:
             raise TableError("there are no rows to write: nothing was published")
-        parts.sort(key=lambda part: part[1])  # equal rows in equal files give the same order of rows
         schema = one_schema([pa.ipc.read_schema(pa.py_buffer(part[2])) for part in parts])
         fragments = [lance.FragmentMetadata.from_json(part[0]) for part in parts]
         total = sum((Fingerprint.parse(part[1]) for part in parts), Fingerprint())

@@ -208,7 +208,11 @@ class LanceTable:
         yield from self._at(version).to_batches(columns=chosen, filter=sql(where) or None, batch_size=batch_size)
 
     def take(self, version: int, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        return self._at(version).take(pa.array(rows, pa.int64()), columns=None if columns is None else list(columns))
+        ds = self._at(version)
+        lacking = sorted(set(columns or ()) - set(ds.schema.names))
+        if lacking:  # Lance would panic
+            raise TableError(f"{self.location}: no column {lacking[0]!r}: the columns are {', '.join(ds.schema.names)}")
+        return ds.take(pa.array(rows, pa.int64()), columns=None if columns is None else list(columns))
 
     def schema(self, version: int) -> pa.Schema:
         return self._at(version).schema
@@ -245,12 +249,14 @@ class LanceTable:
         ds = self._latest_or_none()
         return {} if ds is None else {name: int(tag["version"]) for name, tag in ds.tags.list().items()}
 
-    def collect(self) -> Collected:
+    def collect(self, leftovers: bool = False) -> Collected:
         ds = self._latest_or_none()
         if ds is None:
             return Collected(0, 0)
         before = len(ds.versions()), size_of(self.location)
-        ds.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False)
+        ds.cleanup_old_versions(
+            older_than=timedelta(0), delete_unverified=leftovers, error_if_tagged_old_versions=False
+        )
         return Collected(before[0] - len(self._latest().versions()), before[1] - size_of(self.location))
 
     def _at(self, version: int) -> lance.LanceDataset:

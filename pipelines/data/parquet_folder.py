@@ -44,7 +44,7 @@ class ParquetFolder:
     def release(self, name: str) -> None:
         raise self._read_only()
 
-    def collect(self) -> Collected:
+    def collect(self, leftovers: bool = False) -> Collected:
         raise self._read_only()
 
     def read(self, version: int, columns: Sequence[str] | None = None, where: Where = (), **options: Any) -> Any:

@@ -135,8 +135,11 @@ class Table(Protocol):
     def compact(self, write: Write) -> Commit:
         """Rewrite the files of ``write.base`` with no deleted row left in them; the rows stay the same."""
 
-    def collect(self) -> Collected:
-        """Take away every commit that is not protected, and files that belong to none. No writer may be at work."""
+    def collect(self, leftovers: bool = False) -> Collected:
+        """Take away every commit that is neither protected nor the newest.
+
+        With ``leftovers`` also the files that belong to no commit; no writer may be at work then.
+        """
 
 
 def fingerprint_of(table: Table, version: int) -> Fingerprint:

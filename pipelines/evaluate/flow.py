@@ -74,13 +74,13 @@ class Predict:
 
     def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
         self.whereabouts.say()
-        network, card = _loaded(self.model)
+        network, card = loaded(self.model)
         predicted, _ = predict(network, card, frame[card["features"]].to_numpy(dtype="float64"))
         return pd.DataFrame({"expected": frame[self.target], "predicted": predicted})
 
 
 @cache
-def _loaded(model: str) -> tuple[nn.Module, dict[str, Any]]:
+def loaded(model: str) -> tuple[nn.Module, dict[str, Any]]:
     torch.set_num_threads(1)
     return load(Path(model))
 

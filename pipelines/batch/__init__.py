@@ -1,0 +1,1 @@
+"""Batch: a model over a dataset version makes a new version."""
