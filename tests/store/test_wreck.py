@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,7 @@ from aios.store.sql import SqlLog
 from tests.store.test_backup import NOW
 from tests.support import wreck
 from tests.support.silence import silence
-from tests.support.stores import events_of, numbered, waits
+from tests.support.stores import events_of, fill_up, numbered, waits
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,29 +54,6 @@ def test_no_bent_bit_passes_in_silence(tmp_path: Path) -> None:
     assert found["silent"] == 0
     assert found["noticed"] > 50
     assert found["snapshot passed over"] > 5
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one MiB; skips where none may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    order = ["mount", "-t", "tmpfs", "-o", "size=1m", "aios-test", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(order, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no tmpfs may be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
-
-
-def fill_up(path: Path) -> None:
-    """Leave no room on a disk."""
-    handle = os.open(path, os.O_CREAT | os.O_WRONLY)
-    try:
-        with suppress(OSError):
-            while True:
-                os.write(handle, bytes(4096))
-    finally:
-        os.close(handle)
 
 
 def append_until_refused(log: SqlLog, epoch: int) -> tuple[int, StoreError]:

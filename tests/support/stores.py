@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from aios.kernel.events import Event, Waits, WorkloadId
@@ -40,3 +42,14 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.execute(statement, values)
     connection.commit()
     connection.close()
+
+
+def fill_up(path: Path) -> None:
+    """Leave no room on a disk."""
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY)
+    try:
+        with suppress(OSError):
+            while True:
+                os.write(handle, bytes(4096))
+    finally:
+        os.close(handle)
