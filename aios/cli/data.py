@@ -294,9 +294,13 @@ def erase(options: Options, name: str, where: tuple[str, ...], past: bool, show_
             made = view
             note(f"{view.reference} has no such row")
         gone: list[int] = []
+        kept: list[str] = []
         result: dict[str, Any] = {}
         if past:
-            _, gone, result = _collect(client, name, 1, 0.0, f"erasure: {', '.join(where)}")
+            own, gone, result = _collect(client, name, 1, 0.0, f"erasure: {', '.join(where)}")
+            base = {view.name.partition("@")[0] for view in own}
+            others = [v for v in client.datasets() if v.name.partition("@")[0] in base and not v.removed]
+            kept = [_short(v) for v in others if v.name != name]
     found = _tables().find_text(made.uri, show_gone) if show_gone else None
     data = {
         "schemaVersion": 1,
@@ -313,6 +317,8 @@ def erase(options: Options, name: str, where: tuple[str, ...], past: bool, show_
     show(options, data, "\n".join(lines))
     if not past:
         note("earlier versions still hold the rows: add --past to take them away")
+    elif kept:
+        note(f"not touched: {', '.join(kept)}; a branch or a version of a branch is erased by its own name")
     if found:
         raise Rejected(
             f"{show_gone!r} is still on disk", hint="a tag, a branch or running work keeps a version that holds it"
@@ -324,7 +330,7 @@ def _collect(
 ) -> tuple[list[ArtefactView], list[int], dict[str, Any]]:
     """Take versions out of use (where ``why`` says so) and then their bytes; returns all, those gone, and what went."""
     catalogue: Catalogue = client.catalogue
-    views = [view for view in client.datasets() if view.name.partition("@")[0] == name]
+    views = [view for view in client.datasets() if view.name.partition("@")[0] == name.partition("@")[0]]
     if not views:
         catalogue.version(name)  # which says what there is
     own = [view for view in views if view.name == name and not view.removed]

@@ -49,7 +49,7 @@ def remove(fold: Fold, now_s: float, asked: RemoveVersions) -> Reply:
     unknown = sorted(set(asked.versions) - known)
     if unknown:
         return _no_version(asked.key, unknown[0], len(versions))
-    if versions[-1].version in asked.versions:
+    if versions[-1].version in asked.versions and "@" not in asked.key:  # of a branch all may go
         return Refused(
             "rejected", f"{asked.key}@{versions[-1].version} is the newest version", "publish another one first"
         )

@@ -135,7 +135,7 @@ def built_on(state: State, artefact: Artefact) -> bool:
 
 
 def _newest(state: State, key: str) -> Published | None:
-    versions = state.versions.get(key, ())
+    versions = there(state, key)
     return versions[-1] if versions else None
 
 

@@ -17,6 +17,7 @@ from ray.data.block import Block, BlockAccessor
 
 from pipelines.data.evolution import conform, one_schema, tidy
 from pipelines.data.fingerprint import Fingerprint, fingerprint
+from pipelines.data.keys import NOTHING
 from pipelines.data.table import Commit, TableError
 
 FILE_BYTES = 128 * 2**20
@@ -89,7 +90,7 @@ class LanceSink(Datasink[list[Part]]):
         tasks = sorted((one for one in returned if one), key=lambda one: one[0][1])  # equal rows give an equal order
         parts: list[Part] = [part for one in tasks for part in one]
         if not parts:
-            raise TableError("there are no rows to write: nothing was published")
+            raise TableError(NOTHING)
         schema = one_schema([pa.ipc.read_schema(pa.py_buffer(part[2])) for part in parts])
         fragments = [lance.FragmentMetadata.from_json(part[0]) for part in parts]
         total = sum((Fingerprint.parse(part[1]) for part in parts), Fingerprint())

@@ -13,13 +13,12 @@ from datetime import timedelta
 from typing import Any
 
 import lance
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pipelines.data.address import size_of
 from pipelines.data.evolution import conform, evolved, tidied, tidy
 from pipelines.data.fingerprint import Fingerprint, fingerprint
+from pipelines.data.keys import NOTHING, check_key, gathered, matching, schema_of
 from pipelines.data.table import ROWS, Collected, Commit, Conflict, TableError, TableVersion, Write, fingerprint_of
 from pipelines.data.where import Where, sql
 
@@ -54,7 +53,7 @@ class LanceTable:
         else:
             rows.write_datasink(sink, ray_remote_args=options or None)
         if sink.committed is None:
-            raise TableError("there are no rows to write: nothing was published")
+            raise TableError(NOTHING)
         return sink.committed
 
     def _committer(
@@ -80,7 +79,7 @@ class LanceTable:
         if write.base is None:
             return self.write(new, replace(write, mode="overwrite", key=()))
         before = self.schema(write.base)
-        is_old, there = self._matching(write.base, new, write.key)
+        is_old, there = matching(self.scan(write.base, write.key), new, write.key)
         if write.mode == "insert":
             fresh = new.filter(pa.array(~is_old))
             return self.write(fresh, replace(write, mode="append")) if fresh.num_rows else self.annotate(write)
@@ -177,17 +176,6 @@ class LanceTable:
     def _append(self, at: int, operation: Operation, properties: Mapping[str, str]) -> lance.LanceDataset:
         transaction = lance.Transaction(at, operation, transaction_properties=dict(properties))
         return lance.LanceDataset.commit(self.location, transaction, max_retries=0, enable_stable_row_ids=True)
-
-    def _matching(self, version: int, new: pa.Table, key: Sequence[str]) -> tuple[Any, Any]:
-        """Return which of the new rows have a key that is there (n,), and at which positions those rows are."""
-        keys = pd.MultiIndex.from_arrays([new[name].to_pandas() for name in key])
-        is_old, there, at = np.zeros(len(keys), dtype=bool), [], 0
-        for batch in self.scan(version, key):
-            own = pd.MultiIndex.from_arrays([batch.column(name).to_pandas() for name in key])
-            there.append(at + np.flatnonzero(own.isin(keys)))
-            is_old |= keys.isin(own)
-            at += len(own)
-        return is_old, np.concatenate(there) if there else np.zeros(0, dtype=np.int64)
 
     # Reading.
 
@@ -290,42 +278,6 @@ _COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
     ">=": lambda column, value: column >= value,
     "in": lambda column, value: column.is_in(list(value)),
 }
-
-
-def schema_of(rows: Any) -> pa.Schema:
-    """Return the Arrow schema of a Ray Dataset, of which the first block may have to be made for it."""
-    schema = rows.schema if isinstance(rows, pa.Table) else rows.schema()
-    if isinstance(schema, pa.Schema):
-        return schema
-    if schema is None:
-        raise TableError("there are no rows to write: nothing was published")
-    base = schema.base_schema
-    return base if isinstance(base, pa.Schema) else pa.schema(zip(schema.names, schema.types, strict=True))
-
-
-def gathered(rows: Any) -> pa.Table:
-    """Return the rows of a Ray Dataset in this process's memory."""
-    if isinstance(rows, pa.Table):
-        return rows
-    batches = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if batch.num_rows]
-    if not batches:
-        raise TableError("there are no rows to write: nothing was published")
-    return pa.concat_tables(batches, promote_options="default")
-
-
-def check_key(new: pa.Table, key: Sequence[str], schema: pa.Schema) -> None:
-    """Raise TableError where a key has no column, a gap, or a value twice."""
-    if not key:
-        raise TableError("insert, upsert and delete need a key: name the columns that identify a row")
-    for name in key:
-        if name not in new.schema.names or name not in schema.names:
-            raise TableError(f"key column {name!r} is missing: the dataset has {', '.join(schema.names)}")
-        if new[name].null_count:
-            raise TableError(f"key column {name!r} has no value in {new[name].null_count} new rows")
-    index = pd.MultiIndex.from_arrays([new[name].to_pandas() for name in key])
-    if index.has_duplicates:
-        twice = dict(zip(key, index[index.duplicated()][0], strict=True))
-        raise TableError(f"the key {twice} stands in more than one new row: keep one of them")
 
 
 def _is_missing(error: Exception) -> bool:

@@ -105,7 +105,7 @@ def test_a_version_is_found_by_number_tag_branch_and_moment() -> None:
     bench = with_versions(3)
     bench.ask(TagVersion(KEY, "prod", 2))
     bench.ask(PublishVersion(made(9, "dataset://d@3", "d@trial")))
-    first, second, third = bench.state.versions[KEY]
+    first, second, _ = bench.state.versions[KEY]
     found = {
         wanted: version and version.artefact.uri
         for wanted in ("", "latest", "2", "v2", "prod", "trial", "trial.1", "trial.2", "1969-12-31", "nothing")
@@ -162,6 +162,21 @@ def test_versions_stay_that_are_newest_tagged_or_read(versions: tuple[int, ...],
     refused = bench.ask(RemoveVersions(KEY, versions))
     assert isinstance(refused, Refused)
     assert message in refused.message
+
+
+def test_a_branch_may_go_whole() -> None:
+    bench = with_versions(1)
+    bench.ask(PublishVersion(made(9, "dataset://d@1", "d@trial")))
+    assert isinstance(bench.ask(RemoveVersions("dataset://d@trial", (1,))), Accepted)
+    assert find(bench.state, KEY, "trial") is None
+
+
+def test_versions_stay_while_work_makes_another_of_the_name() -> None:
+    bench = with_versions(2)
+    makes(bench, "a", "dataset://d@trial")
+    refused = bench.ask(RemoveVersions(KEY, (1,)))
+    assert isinstance(refused, Refused)
+    assert "is making a version of dataset://d@trial" in refused.message
 
 
 def test_a_version_that_was_taken_out_of_use_is_found_no_more_and_its_number_is_not_given_again() -> None:
