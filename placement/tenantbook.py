@@ -62,6 +62,7 @@ class TenantBook:
         plus = self._sums((demand.tenant, amounts, 1) for demand, amounts in self.got)
         self.full = {t: _plus(self.before[t], plus[t]) for t in self.tenants}
         """Use with all that is new, before anyone goes."""
+        self._quotas = {t: dict(quota.items()) for t, quota in self.quota.items()}
         named = {name for quota in self.quota.values() for name in quota}
         self.counted = named or {name for use in self.full.values() for name, amount in use.items() if amount}
         self.capacity = _capacity(problem)
@@ -121,7 +122,11 @@ class TenantBook:
         return self.after[tenant]
 
     def above(self, tenant: TenantId, use: Amounts, among: Iterable[str]) -> bool:
-        return any(n in self.counted and use.get(n, 0) > self.quota[tenant].get(n) for n in among)
+        quota, counted = self._quotas[tenant], self.counted
+        for name in among:
+            if name in counted and use.get(name, 0) > quota.get(name, 0):
+                return True
+        return False
 
     def share(self, tenant: TenantId, use: Amounts) -> float:
         quota = self.quota[tenant]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from placement.check import violations
@@ -13,6 +14,9 @@ from placement.planners.base import Budget
 from placement.planners.greedy import Greedy
 from placement.planners.pools import Pools
 from placement.planners.pools.accounts import accounts_of
+from placement.planners.pools.decode import Decoder
+from placement.planners.pools.facts import Memory
+from placement.planners.pools.planner import question, written
 from placement.planners.pools.rights import Gone, Got, Ledger, judge
 from placement.planners.tree import Tree
 from placement.value import plan_value
@@ -130,3 +134,26 @@ def test_what_a_tenant_gives_up_for_its_own_newcomer_is_no_gain_of_its_quota() -
         policy=WEIGHTED,
     )
     assert dict(Pools()(own, EXACT).stats.terms)["entitled"] == 0
+
+
+def test_a_newcomer_reclaims_only_what_its_quota_leaves_beside_a_like_one_on_an_idle_node() -> None:
+    like = [want(f"w{i}", tenant="a", gpu=1) for i in range(2)]
+    theirs = runs(want("theirs", tenant="b", gpu=1), "n1")
+    for quota, n_refused in ((2, 1), (3, 0)):
+        tenants = [tenant("a", {"gpu": quota}), tenant("b", {"gpu": 0})]
+        running = [runs(want("mine", tenant="a", gpu=1), "n0"), theirs]
+        p = problem([node("n0", gpu=1), node("n1", gpu=2)], tenants, like, running)
+        tree = Tree(p)
+        got = [Got(demand, GPU, GPU, frozenset((1,))) for demand in like]
+        verdict = judge(tree, accounts_of(p, tree).use, got, [Gone(theirs, GPU, GPU, False, frozenset((1,)))])
+        assert len(verdict.refused) == n_refused
+
+
+def test_a_victim_for_whom_nobody_comes_stays() -> None:
+    asked = question(racks(1, want("x", gpu=8, priority=2), running=(runs(want("r", gpu=8), "n0"),)), Memory(), 8.0)
+    programme = written(asked)
+    decoder = Decoder(
+        asked.view, asked.facts, asked.accounts, programme.columns, asked.victims, np.zeros(0, dtype=np.int64)
+    )
+    decoder.run((), (0,))
+    assert decoder.kept == {}

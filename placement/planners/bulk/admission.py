@@ -198,6 +198,8 @@ class Admission:
                 return False
             places = self._domains(step, held, required[0].key)
         for nodes in places:
+            if len(step.groups) > 1 or nodes is places[0]:
+                self.search.begin()
             goings: list[Going] = []
             at = self._cleared(step, nodes, goings)
             passing = None

@@ -55,6 +55,7 @@ class Rooms:
         self._speeds: dict[object, list[tuple[float, list[int]]]] = {}
         self._directs: dict[object, list[int] | None] = {}
         self._accepted: dict[int, list[bool]] = {}
+        self._alike: dict[object, list[bool]] = {}
 
     def _kept(self, problem: Problem) -> dict[int, frozenset[int]]:
         kept: dict[int, set[int]] = {}
@@ -235,14 +236,15 @@ class Rooms:
         """Return which nodes a kind's selector accepts; None: all."""
         if kind.anywhere:
             return None
-        known = self._accepted.get(kind.number)
+        known = self._accepted.get(kind.number) or self._alike.get((kind.selector, kind.closed))
         if known is None:
             if self.direct(kind) is None:
                 classes = [self._takes(kind, member) for member in self.class_members]
                 known = [classes[number] for number in self.class_of]
             else:
                 known = [self._takes(kind, node) for node in range(len(self.nodes))]
-            self._accepted[kind.number] = known
+            self._alike[kind.selector, kind.closed] = known
+        self._accepted[kind.number] = known
         return known
 
     def direct(self, kind: Kind) -> list[int] | None:

@@ -40,6 +40,8 @@ class VictimSearch:
         self._sources: dict[object, Source] = {}
         self._failed: dict[object, tuple[int, int]] = {}
         self._rights: tuple[int, Rights] | None = None
+        self._too_much = False
+        """Whether the newcomer's own side cannot give up so much that it is within its guarantee, wherever it goes."""
 
     def forget(self) -> None:
         """Forget who has failed: a tenant's use has fallen."""
@@ -54,6 +56,10 @@ class VictimSearch:
         self.placer.bound(kind)
         fewest, grown = self._failed.get(self._sign(step, kind), (10**9, 0))
         return n >= fewest and grown == kind.grown
+
+    def begin(self) -> None:
+        """Note that another newcomer, or the same at another moment, is looked at."""
+        self._too_much = False
 
     def clear(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None = None) -> Going | None:
         """Let victims go until ``n`` bundles of a kind fit (among ``nodes``) and the newcomer's limits allow them.
@@ -77,6 +83,8 @@ class VictimSearch:
         governed = [name for name in step.more if name in self.book.tree.governed]
         if rights.own == -ANY or rights.policy.reclaim is Reclaim.NEVER or not governed or self.effort <= 0:
             return None
+        if self._too_much:
+            return None
         going = Going(reclaims=True)
         for top in path:
             if self._guaranteed(top, step):
@@ -95,6 +103,7 @@ class VictimSearch:
                         break
         if going.order and all(self._guaranteed(top, step) for top in path):
             return self._search(Rights(self.gangs, step), step, kind, n, nodes, going)
+        self._too_much = True
         self.undo(going)
         return None
 
