@@ -15,6 +15,7 @@ from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
 from aios.kernel.quarantine import shut
 from aios.kernel.resizing import in_place, parts, shrinks, staying
+from aios.kernel.retry import elsewhere
 from aios.kernel.state import Attempt, State, Status, Workload
 from aios.kernel.used import with_usage
 from placement.model import (
@@ -125,7 +126,7 @@ def problem(state: State, now_s: float, observed: Observed, policy: Policy | Non
             kept_nodes.append(placed(demand, nodes))
             running.append(Running(_as_placed(demand, nodes, preemptible=False), nodes, now_s))
         elif attempt is None and workload.id not in held and is_pending(state, workload, now_s):
-            pending.append(as_left(workload, workload.work.demand))
+            pending.append(elsewhere(state, workload, as_left(workload, workload.work.demand)))
     nodes_up = tuple(_as_open(state, n) for n in _in_order(state.nodes.values()) if n.state is not NodeState.DOWN)
     surplus = _surplus(added(leaving), added(kept_nodes))
     foreign = added([foreign_use(observed), surplus])

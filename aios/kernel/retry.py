@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aios.kernel import limits
 from aios.kernel.events import Finished, Outcome, Requeued
 from aios.kernel.lifecycle import PREEMPTED_BY
-from aios.kernel.state import TIME_LIMIT, Attempt, Status, Workload
+from aios.kernel.state import TIME_LIMIT, Attempt, State, Status, Workload
+from placement.model import Demand, NodeId, NodeState
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
@@ -88,3 +91,17 @@ def lost_in_a_row(workload: Workload) -> int:
             break
         n += 1
     return n
+
+
+def elsewhere(state: State, workload: Workload, demand: Demand) -> Demand:
+    """Return a demand that prefers nodes on which the workload has not just failed: where it was, it may be again."""
+    here: set[NodeId] = set()
+    for attempt in reversed(workload.attempts):
+        if attempt.outcome not in (Outcome.FAILED, Outcome.LOST):
+            break
+        here.update(attempt.nodes)
+    if not here:
+        return demand
+    wanted = demand.near or tuple(id for id in sorted(state.nodes) if state.nodes[id].state is NodeState.READY)
+    elsewhere = tuple(id for id in wanted if id not in here)
+    return replace(demand, near=elsewhere) if elsewhere else demand

@@ -8,8 +8,9 @@ from aios.kernel.actions import Launch
 from aios.kernel.events import Finished, Outcome, Requeued, ResumedFrom
 from aios.kernel.retry import LONGEST_DELAY_S, MOST_LOST, backoff_s
 from aios.kernel.state import Status
+from placement.planners.ladder import plan as ladder
 from tests.support.bench import Bench, of_type
-from tests.support.building import submit, want
+from tests.support.building import node, submit, want
 
 
 def again(bench: Bench, outcome: Outcome, **seen: object) -> float:
@@ -69,6 +70,28 @@ def test_all_attempts_together_may_have_a_limit() -> None:
     again(bench, Outcome.FAILED)
     assert (bench["a"].status, bench["a"].reason) == (Status.FAILED, "AttemptsExhausted")
     assert "1 of them lost" in bench["a"].message
+
+
+def test_what_failed_on_a_node_is_tried_on_others_first() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a", max_retries=9)))
+    again(bench, Outcome.FAILED)
+    bench.attempts.clear()
+    asked = bench.turn(after_s=LONGEST_DELAY_S).ask
+    assert asked is not None
+    (pending,) = asked.problem.pending
+    assert pending.near == ("n2",)
+    assert ladder(asked.problem).grants[0].nodes == ("n2",)
+
+
+def test_where_there_is_no_other_node_it_is_tried_there_again() -> None:
+    bench = Bench([node("n1")])
+    bench.turn(submit(want("a", max_retries=9)))
+    again(bench, Outcome.FAILED)
+    bench.attempts.clear()
+    asked = bench.turn(after_s=LONGEST_DELAY_S).ask
+    assert asked is not None
+    assert ladder(asked.problem).grants[0].nodes == ("n1",)
 
 
 def saved_twice(bench: Bench) -> None:
