@@ -23,7 +23,7 @@ def test_what_is_suspended_is_paused_until_it_is_resumed(aios: Aios, plane: Serv
     assert ran.code == 0, ran.err
     assert f"next: aios resume {'endless'}" in ran.err
     while aios("describe", id, "-o", "json").json["status"] != "PAUSED":
-        plane.client.poll(id)
+        plane.client().poll(id, timeout_s=0.1)
     assert aios("preempt", "endless").code == 104, "what is paused does not run"
     assert aios("resume", "endless").code == 0
     assert aios("wait", "endless", "--for", "running").code == 0
@@ -34,7 +34,7 @@ def test_what_is_preempted_by_hand_goes_on_in_a_new_attempt(aios: Aios, plane: S
     id = running(aios)
     assert aios("preempt", id).code == 0
     while len(aios("describe", id, "-o", "json").json["attempts"]) < 2:
-        plane.client.poll(id)
+        plane.client().poll(id, timeout_s=0.1)
     first = aios("describe", id, "-o", "json").json["attempts"][0]
     assert (first["outcome"], first["preempt_cause"]) == ("preempted", "user")
 
@@ -46,7 +46,7 @@ def test_work_leaves_a_node_that_is_drained_and_nothing_new_starts_there(aios: A
     assert ran.code == 0, ran.err
     assert "draining" in ran.out
     while aios("describe", id, "-o", "json").json["planned_nodes"] == [node]:
-        plane.client.poll(id)
+        plane.client().poll(id, timeout_s=0.1)
     assert aios("wait", id, "--for", "running").code == 0
     assert aios("drain", node, "--undo").code == 0
 
