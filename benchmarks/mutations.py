@@ -39,7 +39,6 @@ _TREE, _FIT = "placement/planners/tree.py", "placement/planners/fitting.py"
 _CPSAT, _MOVES = "placement/planners/cpsat/constraints.py", "placement/planners/moves.py"
 _RIGHTS, _ACCOUNTS = "placement/planners/pools/rights.py", "placement/planners/pools/accounts.py"
 _CANDIDATES = "placement/planners/pools/candidates.py"
-_PROGRAMME = "placement/planners/pools/programme.py"
 _DECODE, _DEPARTURES = "placement/planners/pools/decode.py", "placement/planners/pools/departures.py"
 _VALUE = "placement/value.py"
 _MAXMIN, _DRF = "placement/shares/maxmin.py", "placement/shares/drf.py"
@@ -231,7 +230,6 @@ MUTATIONS = (
     Mutation(
         _DECODE, "7 whoever fits back stays", "        self._spare()\n\n    def settled", "\n    def settled", POOLS
     ),
-    Mutation(_PROGRAMME, "7 what a gang loses", "self.sheet.column(-found.cost", "self.sheet.column(0.0", POOLS),
     Mutation(_VALUE, "7 the fewest GPUs", "(among is None or at in among)", "True", POOLS),
     # Moves
     Mutation(

@@ -123,10 +123,7 @@ class TenantBook:
 
     def above(self, tenant: TenantId, use: Amounts, among: Iterable[str]) -> bool:
         quota, counted = self._quotas[tenant], self.counted
-        for name in among:
-            if name in counted and use.get(name, 0) > quota.get(name, 0):
-                return True
-        return False
+        return any(name in counted and use.get(name, 0) > quota.get(name, 0) for name in among)
 
     def share(self, tenant: TenantId, use: Amounts) -> float:
         quota = self.quota[tenant]

@@ -19,7 +19,7 @@ MOST = 10**9
 LOWEST, LARGEST = -(2**63), 2**63 - 1
 """What the solver takes for no bound."""
 WORTH_SCALE = 2.0**40
-LEAST_S = 0.03
+LEAST_S = 0.02
 MOST_S = 0.3
 PER_COLUMN_S = 8e-6
 """Deterministic seconds, at least, in all and for each column of the sheet, after which what is found is the answer."""

@@ -18,7 +18,7 @@ MOST_PER_NODE = 3
 MOST_CLEARED = 16
 """How many nodes of one domain may be cleared together."""
 LEAST_GAIN = 1e-6
-MOST_LEAVING = 1000
+MOST_LEAVING = 10_000
 """How many gangs on several nodes may become columns in one round, the best first."""
 
 
