@@ -93,7 +93,8 @@ class Slots:
         paused = paused_by(self._state, workload.work.tenant)
         if paused is not None:
             who = self._state.paused[paused]
-            message = f"tenant {paused} is paused{f' by {who}' if who else ''}: aios tenant resume {paused}"
+            by = f" by {who}" if who and not who.startswith("aios ") else ""
+            message = f"tenant {paused} is paused{by}: aios tenant resume {paused}"
             return Held(PAUSED, message)
         waits = self._state.waits.get(workload.id)
         if waits is not None and waits.nodes:

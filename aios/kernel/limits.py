@@ -59,11 +59,19 @@ def _told_to_end(workload: Workload, number: int, until_s: float, why: str, mess
 def over_by(workload: Workload) -> str:
     """Return the sentence with which a workload ends that has used up its time, empty where it has not."""
     limit_s = workload.work.time_limit_s
-    if limit_s is None or workload.ran_s < limit_s:
+    if limit_s is None or (workload.ran_s < limit_s and workload.ending != TIME_LIMIT):
         return ""
-    saved = f"; its progress was saved up to step {workload.step}" if workload.step else ""
-    ran = f"ran {duration(workload.ran_s)} in {len(workload.attempts)} attempts"
-    return f"it {ran}, and its time limit is {duration(limit_s)}{saved}: give it a larger time_limit"
+    n = len(workload.attempts)
+    ran = f"it ended at its time limit of {duration(limit_s)}, after {duration(workload.ran_s)} of running"
+    tries = f" in {n} attempts" if n > 1 else ""
+    saved = f"its progress is saved up to step {workload.step}" if workload.step else "no progress was saved"
+    return f"{ran}{tries}; {saved}; give it a larger time_limit"
+
+
+def past_deadline(workload: Workload) -> str:
+    """Return the sentence with which a workload ends that was to stop at its deadline."""
+    saved = f"; its progress is saved up to step {workload.step}" if workload.step else ""
+    return f"its deadline has passed, and it says on_deadline: stop{saved}"
 
 
 def facts(state: State, workload: Workload, now_s: float) -> tuple[TimeLimitReached | DeadlineMissed, ...]:

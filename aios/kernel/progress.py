@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aios.kernel import limits, quarantine
 from aios.kernel.concurrency import PAUSED, Held, held_back
 from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, ResizeOrdered, Waits, WorkloadId
@@ -12,7 +14,7 @@ from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding_
 from aios.kernel.resizing import LATE_S, shrinks
 from aios.kernel.room import Room
 from aios.kernel.state import DEADLINE_MISSED, DEPENDENCY_PENDING, TIME_LIMIT, Attempt, State, Status, Workload
-from placement.model import NodeState
+from placement.model import NodeId, NodeState
 
 PATIENCE_S = 60.0
 """How long nodes are kept at least: what the leaving held may seem to be in use by others for a moment."""
@@ -26,6 +28,7 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
     for change in list(quarantine.facts(fold.state, fold.events, now_s)):
         fold.record(change)
     held = held_back(fold.state)
+    leaving = {seen.node.id: seen.leaves_in_s for seen in observed.nodes if seen.leaves_in_s is not None}
     for id in fold.state.live:  # what is needed stands before what needs it
         for fact in limits.facts(fold.state, fold.state.workloads[id], now_s):
             fold.record(fact)
@@ -33,7 +36,7 @@ def progress(fold: Fold, now_s: float, observed: Observed) -> None:
         if workload.current is None:
             _settle(fold, now_s, workload, held.get(id))
         else:
-            _leave_draining(fold, now_s, workload, workload.current)
+            _leave_draining(fold, now_s, workload, workload.current, leaving)
             _hurry(fold, now_s, id)
     _grant_kept(fold, now_s, observed)
 
@@ -73,11 +76,13 @@ def _out_of_time(workload: Workload) -> tuple[str, str] | None:
     if message := limits.over_by(workload):
         return TIME_LIMIT, message
     if workload.overdue and workload.work.on_deadline == "stop":
-        return DEADLINE_MISSED, f"{workload.late}, and on_deadline: stop ends it then"
+        return DEADLINE_MISSED, limits.past_deadline(workload)
     return None
 
 
-def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attempt) -> None:
+def _leave_draining(
+    fold: Fold, now_s: float, workload: Workload, attempt: Attempt, leaving: Mapping[NodeId, float]
+) -> None:
     """Have an attempt save its progress and go on elsewhere before its node goes.
 
     What may not be preempted stays as long as the node does; unless it has not started, for there it never will.
@@ -86,8 +91,9 @@ def _leave_draining(fold: Fold, now_s: float, workload: Workload, attempt: Attem
     may_go = workload.work.demand.preemptible or attempt.started_s is None
     if may_go and attempt.deadline_s is None and any(n is not None and n.state is NodeState.DRAINING for n in nodes):
         asked = [grace_s for id in attempt.nodes if (grace_s := fold.state.drains.get(id)) is not None]
-        deadline_s = now_s + min(asked, default=workload.work.grace_s)
-        fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, "node", (), deadline_s))
+        grace_s = min(asked, default=workload.work.grace_s)
+        grace_s = min([grace_s, *(leaving[id] for id in attempt.nodes if id in leaving)])  # Ray waits for nobody
+        fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, "node", (), now_s + grace_s))
 
 
 def _hurry(fold: Fold, now_s: float, id: WorkloadId) -> None:

@@ -64,7 +64,7 @@ def test_a_time_limit_ends_work_and_says_so(aios: Aios, plane: Served) -> None:
     assert ran.code == 100, ran.err
     shown = aios("describe", "short").out
     assert "TimeLimit" in shown
-    assert "its time limit is 30 s" in shown
+    assert "it ended at its time limit of 30 s" in shown
     assert "give it a larger time_limit" in shown
     (attempt,) = aios("describe", "short", "-o", "json").json["attempts"]
     assert attempt["outcome"] == "out_of_time"
