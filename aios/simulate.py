@@ -11,7 +11,7 @@ from aios.control.loop import Listener, Loop
 from aios.control.planning import InlinePlanning, PlannerFunction, Planning
 from aios.errors import Rejected
 from aios.kernel.adopt import Judge
-from aios.kernel.events import Event, PlanAdopted, PreemptionOrdered, Submitted
+from aios.kernel.events import Event, Limits, PlanAdopted, PreemptionOrdered, Submitted
 from aios.kernel.ports import ApplyTenants, Log, Refused, Submit
 from aios.kernel.queue import added, placed
 from aios.kernel.state import State, Status, Workload
@@ -95,6 +95,7 @@ def simulate(
     solve_s: float = 0.0,
     until_s: float = LONGEST_S,
     listener: Listener | None = None,
+    limits: Sequence[Limits] = (),
 ) -> SimReport:
     """Run submissions to their end, or until nothing more can happen, and report; see ``run``."""
     executor = SimExecutor(nodes, seed, runtime, pace)
@@ -106,6 +107,7 @@ def simulate(
         policy=policy,
         until_s=until_s,
         listener=listener,
+        limits=limits,
     )
     return _report(done)
 
@@ -131,6 +133,7 @@ def run(
     poll_s: float = LONG_S,
     until_s: float = LONGEST_S,
     listener: Listener | None = None,
+    limits: Sequence[Limits] = (),
 ) -> Ran:
     """Run submissions on a simulated cluster with the loop and the kernel of production.
 
@@ -149,7 +152,7 @@ def run(
         loop.on_events(listener)
     loop.start()
     refused: list[str] = []
-    loop.submit(ApplyTenants(tuple(tenants)))
+    loop.submit(ApplyTenants(tuple(tenants), limits=tuple(limits)))
     for arrival in arrivals:
         executor.at(arrival.at_s, lambda submit=arrival.submit: _hand_in(loop, submit, refused))  # type: ignore[misc]
     turns = run_until_quiet(loop, executor, until_s)

@@ -14,6 +14,7 @@ from aios.cli.output import next_is, note, seconds, show, table
 
 if TYPE_CHECKING:
     from aios.adapters.embedded import EmbeddedShape
+    from aios.kernel.events import Limits
     from aios.simulate import Arrival, SimReport
     from placement.model import Node, Tenant
 
@@ -88,7 +89,7 @@ def _simulate_files(options: Options, files: tuple[str, ...], cluster: str | Non
     from placement.planners.ladder import plan
 
     shape = EmbeddedShape.from_file(Path(cluster)) if cluster else EmbeddedShape.demo()
-    arrivals, tenants = _arrivals(files)
+    arrivals, tenants, limits = _arrivals(files)
     report = simulate(
         arrivals,
         nodes_of(shape),
@@ -96,6 +97,7 @@ def _simulate_files(options: Options, files: tuple[str, ...], cluster: str | Non
         lambda problem, budget: explain_plan(problem, plan(problem, budget)),
         seed=seed,
         budget=Budget(wall_s=5.0, deterministic_s=1.0),
+        limits=limits,
     )
     show(options, _data(report), _text(options, report))
     for refused in report.refused:
@@ -120,8 +122,11 @@ def nodes_of(shape: EmbeddedShape) -> tuple[Node, ...]:
     )
 
 
-def _arrivals(files: Sequence[str]) -> tuple[list[Arrival], tuple[Tenant, ...]]:
-    """Return each file's submission and when it comes, and all tenants; those that nobody describes have weight 1."""
+def _arrivals(files: Sequence[str]) -> tuple[list[Arrival], tuple[Tenant, ...], tuple[Limits, ...]]:
+    """Return each file's submission and when it comes, and all tenants with their limits.
+
+    Tenants that nobody describes have weight 1.
+    """
     from aios.documents import read_file
     from aios.errors import InvalidSpec
     from aios.kernel.ports import Submit
@@ -135,7 +140,8 @@ def _arrivals(files: Sequence[str]) -> tuple[list[Arrival], tuple[Tenant, ...]]:
     batches = [(at_s, read_file(file)) for file, at_s in timed]
     described = [d for _, batch in batches for d in batch if d.value.get("kind") == "tenant"]
     try:
-        tenants = {t.id: t for t in compile_documents([d.value for d in described]).tenants}
+        read = compile_documents([d.value for d in described])
+        tenants = {t.id: t for t in read.tenants}
         check_tree(with_default(tenants), tenants.values())
     except InvalidSpec as error:
         raise located(error, described) from None
@@ -160,7 +166,7 @@ def _arrivals(files: Sequence[str]) -> tuple[list[Arrival], tuple[Tenant, ...]]:
         arrivals.append(Arrival(at_s, Submit(compiled.works)))
     if not arrivals:
         raise InvalidSpec("there is no workload in these files", hint="give a file with workloads or a pipeline")
-    return arrivals, tuple(known.values())
+    return arrivals, tuple(known.values()), read.limits
 
 
 def _timed(file: str) -> tuple[str, float]:

@@ -80,8 +80,12 @@ def _rank(name: str) -> tuple[int, str]:
 
 def _table(options: Options, view: UsageView) -> str:
     head = [view.by.upper(), "WORKLOADS", "TRIES", "RESOURCE", "ASKED", "GRANTED", "USED", "PREEMPTED", "FAILED"]
-    rows = [[*row[:4], *(f"{amount:.2f}" for amount in row[4:])] for row in _rows(view, totals=True)]
+    rows = [[*row[:4], *map(_short, row[4:])] for row in _rows(view, totals=True)]
     return table(options, head, rows) if rows else ""
+
+
+def _short(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
 
 
 def _write(file: str, view: UsageView) -> None:

@@ -1,8 +1,8 @@
 """Nodes on which attempts keep failing, while they do well elsewhere: nothing new starts there for a while.
 
 A failure counts against a node only where there is a sign that it is the node's: the same workload has not failed on
-any other node, and either it does well elsewhere, or nothing has succeeded on this node lately while work did on
-others.
+any other node, and either it does well elsewhere, or it could run there and nothing has succeeded on this node lately
+while work did on others.
 Losses need no such second sign; those within moments of each other (a node that died under many) count once.
 """
 
@@ -165,7 +165,14 @@ def _counts(state: State, id: NodeId, one: Ended, suspicious: bool) -> bool:
     if any(attempt.outcome in _BAD for attempt in elsewhere):
         return False
     well = any(attempt.outcome in _WELL or _runs(attempt) for attempt in elsewhere)
-    return one.outcome is Outcome.LOST or well or suspicious
+    return one.outcome is Outcome.LOST or well or (suspicious and _could_run_elsewhere(state, workload, id))
+
+
+def _could_run_elsewhere(state: State, workload: Workload, id: NodeId) -> bool:
+    """Return whether another node could hold a bundle: what has no choice says nothing about the one it has."""
+    here, bundle = _same(state, id), workload.work.demand.bundles[0]
+    others = (node for other, node in state.nodes.items() if other not in here and node.state is not NodeState.DOWN)
+    return any(bundle.selector.accepts(node) and bundle.resources.fits_in(node.resources) for node in others)
 
 
 def _elsewhere(state: State, workload: Workload, id: NodeId) -> Iterator[Attempt]:

@@ -32,8 +32,8 @@ def after_end(workload: Workload, now_s: float) -> Requeued | Finished:
     if workload.stop_requested_s is not None:
         return Finished(now_s, workload.id, Status.STOPPED.value, "StoppedByUser", workload.message)
     if workload.ending:
-        over = limits.over_by(workload) if workload.ending == TIME_LIMIT else limits.past_deadline(workload)
-        return Finished(now_s, workload.id, Status.FAILED.value, workload.ending, over)
+        message = limits.over_by(workload) if workload.ending == TIME_LIMIT else limits.past_deadline(workload)
+        return Finished(now_s, workload.id, Status.FAILED.value, workload.ending, message)
     if attempt.outcome is Outcome.PREEMPTED:
         return Requeued(now_s, workload.id, PREEMPTED_BY.get(attempt.preempt_cause, "Preempted"))
     if attempt.outcome is Outcome.FAILED:

@@ -129,6 +129,16 @@ def test_a_node_where_nothing_succeeds_while_others_do_is_set_aside_though_nothi
     assert "while work goes well on other nodes" in floor.quarantined[0].reason
 
 
+def test_faulty_work_that_may_run_on_one_node_only_says_nothing_about_it() -> None:
+    floor = Floor()
+    floor.nodes[0] = node(BAD, zone="z")
+    floor.attempt("fine", GOOD, Outcome.SUCCEEDED)
+    floor.turn(submit(*(want(name, selector={"zone": "z"}, max_retries=9) for name in "abc")))
+    for name in "abc":
+        floor.attempt(name, BAD, Outcome.FAILED)
+    assert floor.names == []
+
+
 def test_faulty_work_on_a_node_where_other_work_succeeds_is_the_works_fault() -> None:
     floor = Floor()
     floor.attempt("fine", GOOD, Outcome.SUCCEEDED)
