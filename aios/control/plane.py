@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -27,6 +28,8 @@ from placement.planners.base import Budget
 REPLY_S = 20.0
 """How long a request waits for the loop to record it."""
 LOG_PIECE = 2**20
+SWITCH_S = 0.0005
+"""How long a thread of this process may keep the interpreter from others: the planner's would hold up every turn."""
 WHAT_IF = Budget(wall_s=2.0, deterministic_s=0.5)
 
 _log = structlog.get_logger("aios.control")
@@ -78,6 +81,7 @@ class Plane:
 
     def start(self, app: Any, host: str, port: int, on_end: Callable[[], None]) -> None:
         """Take over, then turn and serve in threads; ``on_end`` is called when either ends."""
+        sys.setswitchinterval(SWITCH_S)
         self.loop.start()
         self._server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
         for name, run in (("loop", lambda: self.loop.run(self._stop)), ("api", self._server.run)):

@@ -90,7 +90,9 @@ def evolve(event: Event, state: State) -> State:
 def _apply(event: Event, state: State) -> State:
     match event:
         case EpochStarted():
-            return replace(state, epoch=max(state.epoch, event.epoch))
+            # A restored log goes on with an epoch beyond all fences that the lost one had given: they follow it.
+            fence = max(state.fence, event.epoch - 1)
+            return replace(state, epoch=max(state.epoch, event.epoch), fence=fence)
         case TenantsApplied():
             tenants = state.tenants
             for tenant in event.tenants:

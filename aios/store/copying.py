@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection, Engine
 
-from aios.store.schema import SCHEMA, events_table, meta_table, read_meta, schema_of, snapshots_table, tables
+from aios.store.schema import SCHEMA, insert_events, meta_table, read_meta, schema_of, snapshots_table, tables
 from aios.store.walk import Walk
 
 
@@ -34,7 +34,7 @@ def copy_log(source: Engine, name: str, target: Connection, epoch: int = 0) -> H
         schema, meta = schema_of(connection, name), read_meta(connection, name)
         for page in walk.pages(connection):
             if page:
-                target.execute(events_table.insert(), [dict(row._mapping) for row in page])
+                insert_events(target, [dict(row._mapping) for row in page])
                 at_s = page[-1].at_s
         walk.end(meta)
         kept = connection.execute(snapshots_table.select()).all() if schema > 1 else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 
@@ -11,6 +13,9 @@ from aios.store.databases import RESTORE, creating
 
 SCHEMA = 2
 """1: events and meta. 2: snapshots beside them."""
+
+ROWS = 500
+"""How many rows one statement takes: seven values each, of at most 32,766."""
 
 EventRow = Row[tuple[int, int, float, str, str | None, str, str]]
 MetaRow = Row[tuple[int, int, int, int, str]]
@@ -46,6 +51,23 @@ snapshots_table = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("checksum", sa.Text, nullable=False),
 )
+
+
+def insert_events(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows of events, each with all columns.
+
+    SQLite's driver gives up the interpreter's lock and waits for it again at every statement: row by row, a large batch
+    would wait for the planner's thread hundreds of times.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(events_table.insert(), rows)
+        return
+    names = [column.name for column in events_table.columns]
+    one = f"({', '.join('?' * len(names))})"
+    for at in range(0, len(rows), ROWS):
+        some = rows[at : at + ROWS]
+        order = f"INSERT INTO events ({', '.join(names)}) VALUES {', '.join([one] * len(some))}"
+        connection.exec_driver_sql(order, tuple(row[name] for row in some for name in names))
 
 
 def prepare(engine: Engine, name: str) -> None:

@@ -27,6 +27,7 @@ from aios.store.schema import (
     EventRow,
     MetaRow,
     events_table,
+    insert_events,
     meta_table,
     prepare,
     read_meta,
@@ -88,7 +89,7 @@ class SqlLog:
             rows = chained(meta.head_seq, meta.head_checksum, epoch, events, lines)
             if not rows:
                 return int(meta.head_seq)
-            connection.execute(events_table.insert(), rows)
+            insert_events(connection, rows)
             head = {"head_seq": rows[-1]["seq"], "head_checksum": rows[-1]["checksum"]}
             connection.execute(meta_table.update().values(head))
         return int(meta.head_seq) + len(rows)

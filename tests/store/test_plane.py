@@ -10,8 +10,10 @@ import pytest
 
 from aios.config import Settings
 from aios.errors import CorruptLog, InvalidSpec
+from aios.kernel.events import Granted
 from aios.store import databases
-from aios.store.backups import backup_into
+from aios.store.backups import backup, backup_into
+from aios.store.restoring import restore
 from aios.store.sql import SqlLog
 from tests.store.test_backup import NOW
 from tests.support.plane import Served, served
@@ -133,3 +135,26 @@ def _post(http: Any, name: str) -> Any:
 
 def _accepted(one: Served, name: str) -> None:
     assert one.client().submit(script(name)).workloads[0].name == name
+
+
+def test_fences_that_are_given_after_a_restore_are_beyond_all_that_the_lost_log_had_given(tmp_path: Path) -> None:
+    """What an attempt left on shared storage may carry a fence that the backup does not know."""
+    url, copy = f"sqlite:///{tmp_path / 'aios.db'}", tmp_path / "copy.db"
+    log = SqlLog(url)
+    with served(_home(tmp_path), log=log) as one:
+        client = one.client()
+        backup(url, copy, NOW)
+        for name in ("first", "second"):
+            client.submit(script(name))
+            client.wait(name, timeout=30)
+        lost = one.state.fence
+    log.close()
+    assert restore(copy, url, NOW, force=True).lost > 0
+    log = SqlLog(url)
+    with served(_home(tmp_path), log=log) as one:
+        client = one.client()
+        client.submit(script("third"))
+        client.wait("third", timeout=30)
+        (granted,) = [event.fence for _, event in log.read() if isinstance(event, Granted)]
+    log.close()
+    assert granted > lost > 1

@@ -1,7 +1,7 @@
 """A control plane in a process of its own, with its home and cluster.
 
-``python -m tests.support.machine URL HOME PORT NAME`` prints ``ready`` once it serves, and leaves by itself when another
-one has taken over its log.
+``python -m tests.support.machine URL HOME PORT NAME`` prints ``ready`` once it serves, and leaves by itself when
+another one has taken over its log.
 """
 
 from __future__ import annotations
