@@ -19,7 +19,7 @@ for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(HOME / "ray_token")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["AIOS_EXTRA_ENGINES"] = "tests.ray.probe:ProbeEngine"
+os.environ["AIOS_EXTRA_ENGINES"] = "tests.ray.probe:ProbeEngine,tests.ray.publisher:PublisherEngine"
 
 import pytest  # noqa: E402
 
