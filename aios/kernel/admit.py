@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aios.kernel import catalogue, governing, operate
 from aios.kernel.again import retry_work
+from aios.kernel.concurrency import Pending
 from aios.kernel.evolve import Fold
 from aios.kernel.ports import (
     Answer,
@@ -36,13 +37,14 @@ from aios.kernel.submitting import submit_work
 
 def admit(fold: Fold, now_s: float, asked: Sequence[Asked]) -> tuple[Answer, ...]:
     """Record what is asked, in order, and return the replies."""
-    return tuple(Answer(one.id, _reply(fold, now_s, one.request)) for one in asked)
+    pending = Pending()
+    return tuple(Answer(one.id, _reply(fold, now_s, one.request, pending)) for one in asked)
 
 
-def _reply(fold: Fold, now_s: float, request: Request) -> Reply:
+def _reply(fold: Fold, now_s: float, request: Request, pending: Pending) -> Reply:
     match request:
         case Submit():
-            return submit_work(fold, now_s, request)
+            return submit_work(fold, now_s, request, pending)
         case StopWork():
             return operate.stop(fold, now_s, request)
         case TagVersion():

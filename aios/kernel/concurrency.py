@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -137,24 +138,51 @@ def limits_of(state: State, tenant: str) -> tuple[Limits, ...]:
     return tuple(state.limits[id] for id in chain if id in state.limits)
 
 
-def too_many(state: State, new: Iterable[tuple[str, str]]) -> str:
-    """Return which limit of waiting work is broken by new work of these tenants and users, empty where none is."""
-    new = tuple(new)
-    limited = {limits.tenant for tenant, _ in new for limits in limits_of(state, tenant)}
-    if not limited:
-        return ""
-    waiting: dict[Scope, int] = {}
-    live = (state.workloads[id] for id in state.live)
-    known = ((w.work.tenant, w.work.user) for w in live if not w.status.active)
-    for tenant, user in (*known, *new):
-        for limits in limits_of(state, tenant):
-            for scope in ((TenantId(limits.tenant), ""), (TenantId(limits.tenant), user or NOBODY)):
-                waiting[scope] = waiting.get(scope, 0) + 1
-    for tenant, user in new:
-        for limits in limits_of(state, tenant):
-            for who, most in (("", limits.max_pending), (user or NOBODY, limits.max_pending_per_user)):
-                n = waiting.get((TenantId(limits.tenant), who), 0)
+class Pending:
+    """How much waits, by tenant and by user: counted when it is first asked for, and kept up to date within a turn."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Scope, int] = {}
+        self._counted: tuple[object, object] | None = None
+
+    def broken(self, state: State, new: Iterable[tuple[str, str]]) -> str:
+        """Return which limit more waiting work of these tenants and users breaks, empty where none is."""
+        limited = [(limits, user or NOBODY) for tenant, user in new for limits in limits_of(state, tenant)]
+        if not any(_waits_limited(limits) for limits, _ in limited):
+            return ""
+        self._count(state)
+        more = Counter(scope for limits, user in limited for scope in _scopes(limits, user))
+        for limits, user in limited:
+            for (tenant, who), most in zip(_scopes(limits, user), _most(limits), strict=True):
+                n = self._waiting.get((tenant, who), 0) + more[tenant, who]
                 if most is not None and n > most:
-                    whose = f"user {who} in tenant {limits.tenant}" if who else f"tenant {limits.tenant}"
+                    whose = f"user {who} in tenant {tenant}" if who else f"tenant {tenant}"
                     return f"{whose} would have {n} workloads waiting, and may have {most}"
-    return ""
+        return ""
+
+    def add(self, state: State, new: Iterable[tuple[str, str]]) -> None:
+        """Count work that waits from now on."""
+        for tenant, user in new if self._counted is not None else ():
+            for limits in limits_of(state, tenant):
+                for scope in _scopes(limits, user or NOBODY):
+                    self._waiting[scope] = self._waiting.get(scope, 0) + 1
+
+    def _count(self, state: State) -> None:
+        """Count anew where that was not done yet, or tenants have changed since."""
+        if self._counted is not None and self._counted[0] is state.limits and self._counted[1] is state.tenants:
+            return
+        self._waiting, self._counted = {}, (state.limits, state.tenants)
+        live = (state.workloads[id] for id in state.live)
+        self.add(state, ((w.work.tenant, w.work.user) for w in live if not w.status.active))
+
+
+def _waits_limited(limits: Limits) -> bool:
+    return limits.max_pending is not None or limits.max_pending_per_user is not None
+
+
+def _scopes(limits: Limits, user: str) -> tuple[Scope, Scope]:
+    return (TenantId(limits.tenant), ""), (TenantId(limits.tenant), user)
+
+
+def _most(limits: Limits) -> tuple[int | None, int | None]:
+    return limits.max_pending, limits.max_pending_per_user

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from aios.kernel.concurrency import limits_of, too_many
+from aios.kernel.concurrency import Pending, limits_of
 from aios.kernel.events import (
     Finished,
     Reused,
@@ -29,7 +29,8 @@ from aios.kernel.state import State, Status
 from placement.model import Demand, DemandId, TenantId
 
 
-def submit_work(fold: Fold, now_s: float, submit: Submit) -> Reply:
+def submit_work(fold: Fold, now_s: float, submit: Submit, pending: Pending) -> Reply:
+    """Record the works of a submission that are new, or none of them; ``pending`` is kept up to date."""
     before = _same_key(fold.state, submit)
     if before is not None:
         return before
@@ -50,10 +51,12 @@ def submit_work(fold: Fold, now_s: float, submit: Submit) -> Reply:
         refused = _missing_input(fold.state, work, submit)
         if refused is not None:
             return refused
-    refused = _beyond_limits(fold.state, fresh)
+    refused = _beyond_limits(fold.state, fresh, pending)
     if refused is not None:
         return refused
     _record(fold, now_s, submit, fresh, ids)
+    recorded = (fold.state.workloads[ids[work.name]] for work in fresh)
+    pending.add(fold.state, ((w.work.tenant, w.work.user) for w in recorded if not w.status.over))
     return Accepted(tuple(ids[work.name] for work in submit.works), existing=not fresh)
 
 
@@ -72,7 +75,7 @@ def _record(fold: Fold, now_s: float, submit: Submit, fresh: Sequence[NewWork], 
             fold.record(Finished(now_s, id, Status.SUCCEEDED.value, "Reused", message, 0))
 
 
-def _beyond_limits(state: State, fresh: Sequence[NewWork]) -> Refused | None:
+def _beyond_limits(state: State, fresh: Sequence[NewWork], pending: Pending) -> Refused | None:
     """Return which limit of its tenant new work breaks."""
     for work in fresh:
         for limits in limits_of(state, work.tenant):
@@ -80,7 +83,7 @@ def _beyond_limits(state: State, fresh: Sequence[NewWork]) -> Refused | None:
             if most_s is not None and work.time_limit_s is not None and work.time_limit_s > most_s:
                 asked = f"{work.name}: time_limit {duration(work.time_limit_s)} is above {duration(most_s)}"
                 return Refused("rejected", f"{asked}, the most in tenant {limits.tenant}", "give a smaller time_limit")
-    broken = too_many(state, ((work.tenant, work.user) for work in fresh))
+    broken = pending.broken(state, ((work.tenant, work.user) for work in fresh))
     hint = "wait until some of them have started (`aios ps`), or raise max_pending of the tenant"
     return Refused("too_many", broken, hint) if broken else None
 

@@ -112,6 +112,14 @@ def test_more_waiting_work_than_may_be_is_refused_and_nothing_of_it_taken() -> N
     assert isinstance(bench.ask(submit(want("c", user="ada"))), Accepted), "the limits are gone"
 
 
+def test_submissions_of_one_turn_count_together_and_limits_may_change_between_them() -> None:
+    bench = limited(max_pending=2)
+    limits = ApplyTenants((tenant("team"),), limits=(Limits("team", max_pending=4),))
+    turn = bench.turn(*(submit(want(name)) for name in "abc"), limits, *(submit(want(name)) for name in "def"))
+    taken = [isinstance(answer.reply, Accepted) for answer in turn.answers]
+    assert taken == [True, True, False, True, True, True, False]
+
+
 def test_nothing_of_a_paused_tenant_starts_and_what_runs_goes_on() -> None:
     bench = limited()
     bench.turn(submit(want("a")))
