@@ -22,6 +22,7 @@ from aios.store.periodic import Backups
 from aios.store.sql import SqlLog
 from aios.telemetry import logs
 from aios.telemetry.metrics import Metrics
+from aios.telemetry.openlineage import OpenLineageSink, senders
 from aios.telemetry.spans import processors
 from aios.telemetry.traces import SpanSink
 from placement.check import violations
@@ -57,6 +58,7 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
     metrics = Metrics()
     loop.on_events(metrics)
     loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))
+    loop.on_events(OpenLineageSink(senders(settings.home), instance=settings.store_url))
 
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log
