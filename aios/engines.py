@@ -108,6 +108,15 @@ class RunContext:
     ready: Callable[[Sequence[Artefact]], None] = lambda artefacts: None
     bases: Mapping[str, Input] = field(default_factory=dict)
     """By role of an output: the newest version of it, on which a new one is built; none where there is no version."""
+    alive: Callable[..., None] = lambda role="worker", leaves=True: None
+    """Has the process that calls it give signs of life; ``leaves=False`` where other attempts use that process too."""
+    resized: Callable[[int], None] = lambda size: None
+    """A service says with how many bundles it goes on now."""
+    wanted: tuple[str, ...] = ()
+    """The nodes on which a service shall go on, bundle i on ``wanted[i]``; empty: those it has."""
+    wanted_grace_s: float = 0.0
+    ends_s: float = 0.0
+    """When it is ended (seconds since 1970), once it was asked to end."""
     check_fence: Callable[[], None] = lambda: None
     """Raises ``StaleFence`` where a newer attempt has been granted: call it before each write that matters."""
 

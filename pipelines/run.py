@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +62,15 @@ class Whereabouts:
     run_name: str
     planned: tuple[str, ...]
     reporter: Reporter
+    alive: Callable[..., None] | None = None
 
     def say(self) -> None:
         """Report this process's node: a task serves all bundles of its node."""
         if self.run_name in _said:
             return
         _said.add(self.run_name)
+        if self.alive is not None:
+            self.alive(leaves=False)  # Ray gives the same process tasks of other attempts
         node = here()
         for bundle in [i for i, other in enumerate(self.planned) if other == node] or [None]:
             self.reporter.ran_on(node, bundle)
@@ -75,7 +78,7 @@ class Whereabouts:
 
     @classmethod
     def of(cls, ctx: RunContext) -> Whereabouts:
-        return cls(ctx.run_name, ctx.nodes, ctx.reporter)
+        return cls(ctx.run_name, ctx.nodes, ctx.reporter, ctx.alive)
 
 
 _said: set[str] = set()
@@ -170,7 +173,9 @@ def stop_file(ctx: RunContext) -> Iterator[Path]:
     def watch() -> None:
         while not over.is_set():
             if ctx.stop_event.wait(timeout=0.5):
-                path.write_text(ctx.stop_reason or "stop", encoding="utf-8")
+                part = path.with_name(f"{STOP_FILE}.part")
+                part.write_text(f"{ctx.stop_reason or 'stop'} {ctx.ends_s}", encoding="utf-8")
+                part.replace(path)
                 return
 
     watcher = threading.Thread(target=watch, name="aios-stop-file", daemon=True)

@@ -11,7 +11,9 @@
             claimed              made once by the supervisor: no second one runs the engine
             status.json          the latest report, replaced at each change
             stop.json            the request to end: why, until when, and when it was written
+            resize.json          the nodes on which it shall go on, and until when
             ended.json           how it ended; made once, the first word is the last
+            beats/               a file for each process that gives signs of life (``aios.adapters.heartbeat``)
             forgotten            released by the control plane
             log.txt              output of the engine and lines of its workers
             work/                the engine's own
@@ -21,12 +23,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aios.adapters.fence import check_fence, raise_fence, read_fence, write_atomically, write_once
+from aios.errors import StaleFence
 from aios.kernel.events import Artefact, Outcome, WorkloadId
 from aios.kernel.ports import ObservedAttempt, Phase
 from placement.model import NodeId, Resources
@@ -45,6 +48,10 @@ class Report:
     exit_code: int | None = None
     artefacts: tuple[Artefact, ...] = ()
     metrics: str = "{}"
+    size: int = 0
+    resumed: str | None = None
+    resumed_step: int = 0
+    resumed_why: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -63,6 +70,16 @@ class Held:
     nodes: tuple[NodeId, ...]
     bundles: tuple[Resources, ...]
 
+    def resized(self, asked: Sequence[str], seen: ObservedAttempt) -> Held:
+        """Return what is held on the way to, and after, a change of size: what comes counts at once.
+
+        The bundles of what can change its size are alike.
+        """
+        size = seen.size or len(self.nodes)
+        others = seen.nodes if seen.size else self.nodes
+        nodes = (*map(NodeId, asked), *others[len(asked) : size])
+        return Held(self.fence, nodes, (self.bundles[0],) * len(nodes))
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -79,6 +96,10 @@ class Folder:
     @property
     def work(self) -> Path:
         return self.path / "work"
+
+    @property
+    def beats(self) -> Path:
+        return self.path / "beats"
 
     @property
     def log(self) -> Path:
@@ -100,6 +121,11 @@ class Folder:
         bundles = [dict(bundle.items()) for bundle in held.bundles]
         write_once(self.path / "launch.json", json.dumps([held.fence, held.nodes, bundles]))
         return raise_fence(self.fence_file, held.fence)
+
+    def held_now(self, seen: ObservedAttempt) -> Held:
+        """Return what it holds, after changes of its size."""
+        asked = self.asked_to_resize()
+        return self.held() if asked is None else self.held().resized(asked[0], seen)
 
     def held(self) -> Held:
         fence, nodes, bundles = json.loads((self.path / "launch.json").read_text(encoding="utf-8"))
@@ -155,6 +181,20 @@ class Folder:
         stop = self._stop()
         return None if stop is None else (stop[0], stop[1] - stop[2])
 
+    def ask_to_resize(self, nodes: Sequence[str], grace_s: float) -> None:
+        """Leave the request to go on with bundle i on ``nodes[i]``; asked again with the same nodes, nothing is new."""
+        before = self.asked_to_resize()
+        if before is None or before[0] != tuple(nodes):
+            write_atomically(self.path / "resize.json", json.dumps([list(nodes), grace_s]))
+
+    def asked_to_resize(self) -> tuple[tuple[str, ...], float] | None:
+        """Return the nodes that it shall go on with, and how long what goes may take."""
+        try:
+            nodes, grace_s = json.loads((self.path / "resize.json").read_text(encoding="utf-8"))
+            return tuple(map(str, nodes)), float(grace_s)
+        except (FileNotFoundError, ValueError, TypeError):  # damaged: it will be asked again
+            return None
+
     def _stop(self) -> tuple[str, float, float] | None:
         try:
             why, deadline_s, asked_s = json.loads((self.path / "stop.json").read_text(encoding="utf-8"))
@@ -171,7 +211,14 @@ class Folder:
         return read_fence(self.fence_file)
 
     def check_fence(self, fence: int) -> None:
-        check_fence(self.fence_file, fence, f"aios/{self.workload}/{self.attempt}")
+        """Raise ``StaleFence`` where a newer attempt has been granted, or this one was ended from outside."""
+        name = f"aios/{self.workload}/{self.attempt}"
+        check_fence(self.fence_file, fence, name)
+        if self.closed():
+            raise StaleFence(
+                f"{name} with fence {fence} was ended before this write",
+                hint="what was written until then stands; the workload goes on as a new attempt or is over",
+            )
 
     def observed(self) -> ObservedAttempt:
         """Return the attempt as the folder shows it."""
@@ -189,6 +236,10 @@ class Folder:
             exit_code=report.exit_code,
             artefacts=report.artefacts,
             metrics=report.metrics,
+            size=report.size,
+            resumed=report.resumed,
+            resumed_step=report.resumed_step,
+            resumed_why=report.resumed_why,
         )
 
     def _read(self, name: str) -> Report | None:

@@ -46,6 +46,14 @@ def started_at(pid: int) -> int | None:
     return None if stat is None or stat[0] == "Z" else int(stat[19])
 
 
+def state_of(pid: int, started: int) -> tuple[str, int] | None:
+    """Return a process's state letter (``T``: stopped) and the CPU time it has used, in ticks; None where it ended."""
+    stat = _stat(pid)
+    if stat is None or stat[0] == "Z" or int(stat[19]) != started:
+        return None
+    return stat[0], int(stat[11]) + int(stat[12])
+
+
 def descendants(pid: int) -> set[int]:
     """Return the living processes that come from ``pid``, itself not among them."""
     children: dict[int, list[int]] = {}

@@ -21,12 +21,13 @@ from ray.exceptions import RayError
 
 from aios.adapters.clock import SteadyClock
 from aios.adapters.folder import Folder, Held, last_change_ns, live_folders
+from aios.adapters.heartbeat import SUPERVISOR, WORKER, beats_of, reap, watch
 from aios.adapters.ray_leftovers import Leftovers, actors_of_attempts, kill_actor
 from aios.adapters.ray_nodes import observed_nodes
 from aios.adapters.ray_private import Private
 from aios.adapters.supervisor import Supervisor
 from aios.config import NAMESPACE
-from aios.kernel.actions import Action, Forget, Kill, Launch, Stop, attempt_name
+from aios.kernel.actions import Action, Forget, Kill, Launch, Resize, Stop, attempt_name
 from aios.kernel.events import Outcome
 from aios.kernel.ports import Observed, ObservedAttempt, Phase
 
@@ -38,6 +39,10 @@ SETTLE_S = 3.0
 """How long Ray may count what an attempt held after it was forgotten."""
 SWEEP_S = 10.0
 """How often things without an attempt are looked for."""
+SIGNS_S = 1.0
+"""How often signs of life are looked for."""
+REAP_S = 10.0
+"""How long a request to kill an attempt's processes is kept up."""
 APPLY_S = 2.0
 """How long actions are done in one go; what is left comes with the next turn, and requests get in between."""
 _OUTCOMES = {"stop": Outcome.STOPPED, "preempt": Outcome.PREEMPTED}
@@ -53,7 +58,9 @@ class RayExecutor:
         self._woken = threading.Event()
         self._released: list[tuple[float, Held]] = []
         self._to_remove: set[str] = set()
-        self._swept_s = 0.0
+        self._swept_s = self._signs_s = 0.0
+        self._watched = watch()
+        self._reaping: list[tuple[float, list[Any]]] = []
         self._last_change = 0
         self.now_s = SteadyClock().now_s
 
@@ -75,8 +82,9 @@ class RayExecutor:
             table = ray.nodes()
             folders += self._half_launched(folders, actors)
             seen = self._seen(folders)
-            held = {folder: folder.held() for folder in seen}
-            attempts = self._observe_attempts(seen, held, actors, table)
+            held = {folder: folder.held_now(one) for folder, one in seen.items()}
+            hung = self._hung(seen, held)
+            attempts = self._observe_attempts(seen, held, actors, table, hung)
             self._remove_leftovers()
             nodes = observed_nodes(table, self._private, [*held.values(), *self._being_released()])
             self._sweep(seen, actors)
@@ -134,6 +142,7 @@ class RayExecutor:
         held: Mapping[Folder, Held],
         actors: Mapping[str, str],
         table: Sequence[Mapping[str, Any]],
+        hung: Mapping[Folder, str],
     ) -> tuple[ObservedAttempt, ...]:
         alive = {str(node["NodeID"]) for node in table if node["Alive"]}
         found = []
@@ -143,11 +152,29 @@ class RayExecutor:
                 why = f"node {gone[0][:8]} went away"
             elif attempt_name(folder.workload, folder.attempt) not in actors:
                 why = "its supervisor went away"
+            elif folder in hung:
+                why = f"its supervisor hangs: {hung[folder]}"
             if why and one.phase is not Phase.ENDED:
                 self._end(folder, Outcome.LOST, why)
                 one = folder.observed()
             found.append(one)
         return tuple(found)
+
+    def _hung(self, seen: Mapping[Folder, ObservedAttempt], held: Mapping[Folder, Held]) -> dict[Folder, str]:
+        """Return the attempts whose supervisor gives no signs of life, and why that is no chance."""
+        now_s = time.monotonic()
+        if now_s < self._signs_s + SIGNS_S:
+            return {}
+        self._signs_s = now_s
+        self._reaping = [(until_s, sent) for until_s, sent in self._reaping if until_s > now_s]
+        signs, whose = {}, {}
+        for folder, one in seen.items():
+            if one.phase is Phase.ENDED:
+                continue
+            for who, sign in beats_of(folder, held[folder].fence, {SUPERVISOR}).items():
+                signs[who], whose[who] = sign, folder
+        hung = self._watched.look(signs)
+        return {whose[who]: why for who, why in hung.items()}
 
     def _being_released(self) -> list[Held]:
         """Return what attempts held until a moment ago: Ray may not have cleared it away yet."""
@@ -172,6 +199,10 @@ class RayExecutor:
                 folder = Folder(self._storage, workload, attempt)
                 if folder.is_live() and folder.ended() is None:
                     folder.ask_to_end(why, self.now_s(), grace_s)
+            case Resize(workload, attempt, _, nodes, grace_s):
+                folder = Folder(self._storage, workload, attempt)
+                if folder.is_live() and folder.ended() is None:
+                    folder.ask_to_resize(nodes, grace_s)
             case Kill(workload, attempt):
                 folder = Folder(self._storage, workload, attempt)
                 asked = folder.asked_to_end()
@@ -211,7 +242,14 @@ class RayExecutor:
             last = replace(folder.latest(), phase=Phase.ENDED.value)
             if folder.ended() is None:
                 folder.end(replace(last, outcome=outcome.value, error=error))
+                self._reap(folder)
         self._release(folder)
+
+    def _reap(self, folder: Folder) -> None:
+        """Have the attempt's processes killed on their nodes: one that is stopped does not hear Ray."""
+        left = beats_of(folder, folder.held().fence, {SUPERVISOR, WORKER})
+        if left:
+            self._reaping.append((time.monotonic() + REAP_S, reap(left)))
 
     def _forget(self, folder: Folder) -> None:
         if folder.is_live():

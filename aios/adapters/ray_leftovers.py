@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 SERVE_NAMESPACE = "serve"
 SERVE_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 _NAME = re.compile(r"(aios/[^/]+/[0-9]+)(/.*)?")
-_REPLICA = re.compile(r"SERVE_REPLICA::aios-([^#]+)-([0-9]+)#.*")
+_REPLICA = re.compile(r"SERVE_REPLICA::aios-([^#]+?)-([0-9]+)(\+[0-9]+)?#.*")
 
 
 def actors_of_attempts() -> Mapping[str, str]:
@@ -91,9 +91,15 @@ def application_of(attempt: str) -> str:
 
 def served_attempts() -> set[str]:
     """Return the attempts that have replicas on Ray Serve; looked up by name, so that no busy Serve holds us up."""
-    rows = ray.util.list_named_actors(all_namespaces=True)
-    names = (row["name"] for row in rows if row["namespace"] == SERVE_NAMESPACE)
-    return {f"aios/{match[1]}/{match[2]}" for name in names if (match := _REPLICA.fullmatch(name)) is not None}
+    return {owner for _, owner in _applications(ray.util.list_named_actors(all_namespaces=True))}
+
+
+def _applications(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the Serve applications of attempts that have replicas, each with its attempt."""
+    for row in rows:
+        match = _REPLICA.fullmatch(row["name"]) if row["namespace"] == SERVE_NAMESPACE else None
+        if match is not None:
+            yield f"aios-{match[1]}-{match[2]}{match[3] or ''}", f"aios/{match[1]}/{match[2]}"
 
 
 def delete_applications(attempts: Collection[str]) -> None:
@@ -103,4 +109,5 @@ def delete_applications(attempts: Collection[str]) -> None:
     rows = ray.util.list_named_actors(all_namespaces=True)
     if {"name": SERVE_CONTROLLER, "namespace": SERVE_NAMESPACE} in rows:
         controller: Any = ray.get_actor(SERVE_CONTROLLER, namespace=SERVE_NAMESPACE)
-        controller.delete_apps.remote([application_of(attempt) for attempt in sorted(attempts)])
+        found = {application for application, owner in _applications(rows) if owner in attempts}
+        controller.delete_apps.remote(sorted(found | {application_of(attempt) for attempt in attempts}))

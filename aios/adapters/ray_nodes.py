@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def observed_nodes(
             foreign = (used - total(ours.get(node_id, ()))).positive()
         state = NodeState.DRAINING if node_id in draining else NodeState.READY
         labels = tuple(sorted((str(key), str(value)) for key, value in row["Labels"].items()))
-        found.append(ObservedNode(Node(node_id, capacity, labels, state), _name(row), foreign))
+        leaves_in_s = max(0.0, draining[node_id] / 1000 - time.time()) if draining.get(node_id) else None
+        found.append(ObservedNode(Node(node_id, capacity, labels, state), _name(row), foreign, leaves_in_s))
     return tuple(sorted(found, key=lambda node: (node.name, node.node.id)))
 
 

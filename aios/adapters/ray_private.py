@@ -32,8 +32,9 @@ class Private:
         """Return what is free on each node, in Ray's units; None where Ray does not tell."""
         return None if self._available is None else self._available()
 
-    def draining(self) -> frozenset[str]:
-        return frozenset() if self._draining is None else frozenset(self._draining())
+    def draining(self) -> Mapping[str, int]:
+        """Return the nodes that Ray drains, with their deadlines in UNIX milliseconds; 0: none was given."""
+        return {} if self._draining is None else self._draining()
 
 
 def _answers(name: str, accessor: Callable[[], object]) -> bool:

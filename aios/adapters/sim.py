@@ -52,6 +52,8 @@ class SimExecutor:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._silent: list[tuple[float, int, Callable[[], None]]] = []
         self._checkpoints: dict[str, float] = {}
+        self.torn: set[str] = set()
+        """Checkpoints that can no longer be read."""
         self._held: dict[NodeId, Resources] = {}
         self._shown: dict[NodeId, ObservedNode] = {}
 
@@ -124,11 +126,23 @@ class SimExecutor:
         key = (launch.work.id, launch.attempt)
         if key in self.attempts or any(node not in self.nodes for node in launch.nodes):
             return
-        begun = self._checkpoints.get(launch.checkpoint, float(launch.step))
-        attempt = SimAttempt(launch, begun=begun, stored=begun, saved=launch.step, uri=launch.checkpoint)
+        attempt = self._from_checkpoint(launch)
         attempt.deaf, attempt.zombie = self.deaf(launch.work), not self._reachable(launch)
         self.attempts[key] = attempt
         self.at(self._now_s + self._pace.launch_s, lambda: self._begin(key))
+
+    def _from_checkpoint(self, launch: Launch) -> SimAttempt:
+        """Return an attempt at its checkpoint; where that is torn, at the one before, or at its beginning."""
+        uri, step = launch.checkpoint, launch.step
+        if torn := uri in self.torn:
+            uri, step = launch.before_checkpoint, launch.before_step
+        if torn and uri in self.torn:
+            uri, step = "", 0
+        begun = self._checkpoints.get(uri, float(step))
+        attempt = SimAttempt(launch, begun=begun, stored=begun, saved=step, uri=uri)
+        if torn:
+            attempt.resumed, attempt.resumed_step, attempt.resumed_why = uri, step, f"{launch.checkpoint} is torn"
+        return attempt
 
     def _begin(self, key: tuple[WorkloadId, int]) -> None:
         """Start a gang where all its bundles have room; else try again a little later, as a placement group does."""
@@ -336,6 +350,9 @@ class SimExecutor:
             {Outcome.SUCCEEDED: 0, Outcome.FAILED: 1}.get(attempt.outcome) if attempt.outcome else None,
             attempt.artefacts,
             size=attempt.size,
+            resumed=attempt.resumed,
+            resumed_step=attempt.resumed_step,
+            resumed_why=attempt.resumed_why,
         )
 
     def _has_room(self, launch: Launch) -> bool:

@@ -60,6 +60,9 @@ class SimAttempt:
     deaf: bool = False  # ignores what it is told
     size: int = 0  # bundles, where that was changed in place
     resizing: tuple[NodeId, ...] = ()
+    resumed: str | None = None  # the checkpoint that it began at, where that is not the one it was given
+    resumed_step: int = 0
+    resumed_why: str = ""
     zombie: bool = False  # was cut off, and may run on beside its successor
 
     @property

@@ -22,8 +22,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from aios.adapters.blame import by_ray, dead
 from aios.adapters.folder import Folder, Report, json_of
+from aios.adapters.heartbeat import BEAT_S as SIGN_S
+from aios.adapters.heartbeat import SUPERVISOR, WORKER, Alive, Beat, Living, beats_of, reap, watch
 from aios.adapters.processes import kill_descendants
+from aios.checkpoints import where_to_begin
 from aios.config import NAMESPACE
 from aios.engines import Input, Preempted, Result, RunContext, WorkloadFailed, engine_of
 from aios.kernel.actions import Launch, attempt_name
@@ -108,6 +112,10 @@ class Supervisor:
         if self._folder.closed() or not self._folder.claim(f"{socket.gethostname()} {os.getpid()}"):
             raise RuntimeError(f"{self._name} was begun before, or is over; its engine does not run twice")
         _HERE[self._name] = self
+        self._beat_of_life = Beat(self._folder, launch.fence, Living.this_process(SUPERVISOR))
+        self._beat_of_life.begin()
+        self._signed_s = time.monotonic()
+        self._watched = watch()
         self._log_to_folder()
         self._context = self._make_context()
         threading.Thread(target=self._run, name="engine", daemon=True).start()
@@ -150,6 +158,13 @@ class Supervisor:
         with self._lock:
             self._note(replace(self._report, phase=Phase.READY.value, artefacts=tuple(artefacts)))
 
+    def _resized(self, size: int) -> None:
+        with self._lock:
+            kept = {bundle: node for bundle, node in self._by_bundle.items() if bundle < size}
+            self._by_bundle, self._others = kept, []
+            nodes = tuple(kept[bundle] for bundle in sorted(kept))
+            self._note(replace(self._report, size=size, nodes=nodes))
+
     def _note(self, report: Report) -> None:
         self._report, self._dirty = report, True
         self._wake.set()
@@ -161,10 +176,25 @@ class Supervisor:
             work = self._launch.work
             engine = engine_of(work.kind)
             spec = engine.spec_type.model_validate_json(work.spec)
+            self._begin_at_what_is_sound()
             end = self._succeeded(engine.run(spec, self._context))
         except BaseException as error:  # the user's code and the engines may raise anything; here it becomes a fact
             end = self._ended_by(error)
         self._end(end)
+
+    def _begin_at_what_is_sound(self) -> None:
+        """Continue from the latest checkpoint that is whole, and say so where that is not the one that was meant."""
+        launch = self._launch
+        begin = where_to_begin(
+            ((launch.checkpoint, launch.step), (launch.before_checkpoint, launch.before_step)),
+        )
+        if not begin.why:
+            return
+        self.log(f"{begin.why}; it goes on from {f'step {begin.step}' if begin.checkpoint else 'the beginning'}")
+        self._context.checkpoint, self._context.step = begin.checkpoint, begin.step
+        with self._lock:
+            said = replace(self._report, resumed=begin.checkpoint, resumed_step=begin.step, resumed_why=begin.why)
+            self._note(said)
 
     def _succeeded(self, result: Result) -> Report:
         outcome = Outcome.STOPPED if self._context.stop_reason == "stop" else Outcome.SUCCEEDED
@@ -201,8 +231,8 @@ class Supervisor:
 
     def _gone_nodes(self, error: BaseException) -> list[str]:
         """Return nodes of the grant that are dead; where Ray itself failed, give it time to notice."""
-        deadline_s = time.monotonic() + (NODE_DEATH_S if _by_ray(error) else 0)
-        while not (gone := _dead(self._launch.nodes)) and time.monotonic() < deadline_s:
+        deadline_s = time.monotonic() + (NODE_DEATH_S if by_ray(error) else 0)
+        while not (gone := dead(self._launch.nodes)) and time.monotonic() < deadline_s:
             self._done.wait(0.5)
         return gone
 
@@ -240,6 +270,12 @@ class Supervisor:
             self._ask(*asked)
         if self._folder.current_fence() > self._launch.fence or self._folder.ended() is not None:
             self._leave_unless_done()
+        if time.monotonic() >= self._signed_s + SIGN_S:
+            self._signed_s = time.monotonic()
+            self._beat_of_life.renew()
+            self._see_that_workers_live()
+        if (wanted := self._folder.asked_to_resize()) is not None and not self._context.stop_reason:
+            self._context.wanted, self._context.wanted_grace_s = wanted
         with self._lock:
             if self._report.phase == Phase.LAUNCHING.value and self._runs():
                 self._report, self._dirty = replace(self._report, phase=Phase.RUNNING.value), True
@@ -256,11 +292,29 @@ class Supervisor:
             return now_s > self._reported_s + REPORTING_S
         return now_s > self._began_s + SILENT_S
 
+    def _see_that_workers_live(self) -> None:
+        """Give the attempt up where one of its workers hangs: a gang that is not whole is none."""
+        workers = beats_of(self._folder, self._launch.fence, {WORKER})
+        for who, why in self._watched.look(workers).items():
+            if why.startswith("its process is gone"):  # Ray notices that, and tells the engine
+                Beat(self._folder, self._launch.fence, who).end()
+                continue
+            with self._lock:
+                if not self._done.is_set():
+                    error = f"a worker on node {who.node[:8]} hangs: {why}"
+                    self._folder.end(
+                        replace(self._report, phase=Phase.ENDED.value, outcome=Outcome.LOST.value, error=error)
+                    )
+            sent = reap(workers)
+            ray.wait(sent, num_returns=len(sent), timeout=2.0)
+            self._leave_unless_done()
+
     def _ask(self, why: str, left_s: float) -> None:
         if self._asked != (why, left_s):
             self._asked = why, left_s
             self._until_s = min(self._until_s, time.monotonic() + left_s)
         if self._context.stop_reason != why:
+            self._context.ends_s = time.time() + left_s
             self._context.stop_reason = why
             self._context.stop_event.set()
             with self._lock:
@@ -312,6 +366,8 @@ class Supervisor:
             step=launch.step,
             grace_s=work.grace_s,
             ready=self._ready,
+            alive=Alive(self._folder, launch.fence),
+            resized=self._resized,
             check_fence=self._fence_check(),
         )
 
@@ -328,20 +384,3 @@ class _FenceCheck:
 
     def __call__(self) -> None:
         self.folder.check_fence(self.fence)
-
-
-def _by_ray(error: BaseException) -> bool:
-    """Return whether Ray, and not the code, failed somewhere in the chain of causes."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, RayError) and not isinstance(seen, ray.exceptions.RayTaskError):
-            return True
-        if "WorkerGroup" in type(seen).__name__ or "WorkerHealth" in type(seen).__name__:
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def _dead(nodes: Sequence[str]) -> list[str]:
-    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    return sorted(set(nodes) - alive)

@@ -29,6 +29,8 @@ class ObservedNode:
     node: Node
     name: str = ""
     foreign: Resources = Resources()  # noqa: RUF009  # frozen
+    leaves_in_s: float | None = None
+    """Until the cluster itself takes a draining node away, as a notice of a spot node says; None: not said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RuntimeEnvSetupError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from aios.checkpoints import seal
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
 from pipelines.failure import Ended
@@ -49,7 +50,7 @@ def run_script(spec: ScriptSpec, ctx: RunContext) -> Result:
             ctx.reporter.ran_on(node, int(i))
         runner = _runner(spec, group, env)
         with stop_file(ctx) as stop:
-            command = Command(spec.entrypoint, spec.is_python, folder, stop, ctx.dir / EXIT, ctx.grace_s / 2)
+            command = Command(spec.entrypoint, spec.is_python, folder, stop, ctx.dir / EXIT, ctx.grace_s / 2, ctx.alive)
             ended = _wait(runner.run.remote(command), command, ctx)
     finally:
         if runner is not None:
@@ -161,6 +162,7 @@ def _yielded(ctx: RunContext, env: dict[str, str]) -> Result:
         return Result()
     checkpoint = Path(env["AIOS_CHECKPOINT_DIR"])
     if any(checkpoint.iterdir()):
+        seal(checkpoint)
         sync_tree(checkpoint)
         ctx.reporter.saved(str(checkpoint), ctx.step + 1)
     raise Preempted

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,6 +40,7 @@ class Command:
     stop_file: Path
     exit_file: Path
     grace_s: float
+    alive: Callable[[], None] = lambda: None
 
     def exited(self, code: int) -> Ended:
         """Return what a process with this command line says by its exit code."""
@@ -51,6 +52,7 @@ class Runner:
 
     def run(self, command: Command) -> Ended:
         to_log()
+        command.alive()
         os.chdir(command.folder)
         over = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,7 +14,7 @@ class ServeEngine:
     spec_type = ServeSpec
 
     def demand(self, spec: Any) -> Demand:
-        return gang(spec, spec.num_replicas)
+        return gang(spec, spec.num_replicas, spec.min_replicas or spec.num_replicas)
 
     def run(self, spec: Any, ctx: RunContext) -> Result:
         # Ray is loaded where work runs, not where specs are read.

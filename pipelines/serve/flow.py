@@ -17,6 +17,7 @@ from ray.serve.schema import ApplicationStatus
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
 from pipelines.run import Whereabouts, actor_options, on_nodes, quiet
+from pipelines.serve.further import FILE, Further
 from pipelines.serve.instance import app_name, delete_earlier, ensure, on_head
 from pipelines.serve.layers import Layer, layers
 from pipelines.serve.replica import Predictor
@@ -35,35 +36,49 @@ def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
     if card["model"]["type"] == "custom":
         raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: serve it with a script workload")
     name = app_name(ctx.workload, ctx.attempt)
+    n_fixed = min(spec.min_replicas or len(ctx.nodes), len(ctx.nodes))
+    further = Further(ctx, name, n_fixed, lambda bundle, node: _further(spec, ctx, bundle, node))
     url = ensure(ctx.storage) + spec.route
     delete_earlier(ctx.workload, ctx.attempt)
     ctx.check_fence()
     try:
-        target = RunTarget(target=_application(spec, ctx), name=name, route_prefix=spec.route)
+        target = RunTarget(target=_application(spec, ctx, n_fixed), name=name, route_prefix=spec.route)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
-        if _running(name, ctx) and _answers(url, card, ctx):
+        if _running(name, ctx) and _answers(url, card, ctx) and further.fit(ctx.nodes):
             meta = {"url": url, "model": ctx.inputs["model"].reference, "replicas": len(ctx.nodes)}
             ctx.reporter.log(f"{url} answers")
             ctx.ready([Artefact("endpoint", spec.name, url, meta=json.dumps(meta))])
-            _watch(name, ctx)
+            _watch(name, ctx, further)
     except RayServeException as error:
         raise _refused(spec, str(error)) from None
     finally:
+        further.remove()
         serve.delete(name)
     if ctx.preempting():
         raise Preempted
     return Result(metrics={"replicas": len(ctx.nodes)})
 
 
-def _application(spec: ServeSpec, ctx: RunContext) -> serve.Application:
+def _application(spec: ServeSpec, ctx: RunContext, n_fixed: int) -> serve.Application:
     """Return the endpoint: the first layer takes requests and passes the further layers their part."""
-    model = ctx.inputs["model"]
-    common = (model.uri, model.reference.partition("://")[2], Whereabouts.of(ctx))
-    first, *rest = layers(ctx.nodes)
+    model, nodes = ctx.inputs["model"], ctx.nodes[:n_fixed]
+    where = Whereabouts(ctx.run_name, nodes, ctx.reporter)  # Serve itself replaces a replica that hangs
+    common = (model.uri, model.reference.partition("://")[2], where)
+    first, *rest = layers(nodes)
     others = []
     for i, layer in enumerate(rest, start=1):
         others.append((layer.n_replicas, _deployment(spec, ctx, layer, f"layer-{i}").bind(*common)))
-    return _deployment(spec, ctx, first, "predictor").bind(*common, first.n_replicas, others)
+    return _deployment(spec, ctx, first, "predictor").bind(
+        *common, n_fixed, first.n_replicas, others, str(ctx.dir / FILE)
+    )
+
+
+def _further(spec: ServeSpec, ctx: RunContext, bundle: int, node: str) -> serve.Application:
+    """Return one more replica, of a bundle above the minimum, on its node."""
+    model = ctx.inputs["model"]
+    where = Whereabouts(ctx.run_name, (*("",) * bundle, node), ctx.reporter)
+    deployment = _deployment(spec, ctx, Layer((node,), 1), "predictor")
+    return deployment.bind(model.uri, model.reference.partition("://")[2], where)
 
 
 def _deployment(spec: ServeSpec, ctx: RunContext, layer: Layer, name: str) -> serve.Deployment:
@@ -118,9 +133,16 @@ def ask(url: str, body: dict[str, Any]) -> tuple[int, str]:
         return 0, str(error)
 
 
-def _watch(name: str, ctx: RunContext) -> None:
-    """Wait for the stop; raise when the application is gone or has failed for good."""
-    while not ctx.stop_event.wait(1.0):
+def _watch(name: str, ctx: RunContext, further: Further) -> None:
+    """Wait for the stop, and change the size when asked; raise when the application is gone or has failed for good."""
+    has = ctx.nodes
+    while not ctx.stop_event.wait(0.5):
+        wanted = ctx.wanted
+        if wanted and wanted != has and wanted[: further.n_fixed] == ctx.nodes[: further.n_fixed]:
+            ctx.reporter.log(f"{len(has)} replicas become {len(wanted)}")
+            if further.fit(wanted):
+                has = wanted
+                ctx.resized(len(has))
         app = serve.status().applications.get(name)
         if app is None:
             raise RuntimeError(f"Serve application {name} was deleted by somebody else")

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.run import Whereabouts
+from pipelines.serve.further import Choice
 from pipelines.serve.rows import BadRequest, parse
 from pipelines.train.network import load, predict
 
@@ -25,6 +26,10 @@ class Predictor:
     ----------
     others : sequence of (replicas, handle)
         Further deployments of the same endpoint, to which their part of the requests is passed on.
+    n_fixed : int
+        How many replicas there are that stay, this deployment's and those of ``others``.
+    further : str
+        The file that names the replicas above those.
     """
 
     def __init__(
@@ -32,14 +37,17 @@ class Predictor:
         folder: str,
         version: str,
         whereabouts: Whereabouts,
+        n_fixed: int = 1,
         n_own: int = 1,
         others: Sequence[tuple[int, DeploymentHandle]] = (),
+        further: str = "",
     ) -> None:
         torch.set_num_threads(1)
         self.network, self.card = load(Path(folder))
         self.version = version
         self.weights = [n_own, *(n for n, _ in others)]
         self.handles = [None, *(handle for _, handle in others)]
+        self.n_fixed, self.further = n_fixed, Choice(Path(further)) if further else None
         whereabouts.say()
 
     async def __call__(self, request: Request) -> Response:
@@ -51,8 +59,14 @@ class Predictor:
             rows = parse(await request.body(), self.card["features"])
         except BadRequest as bad:
             return _json(bad.status, bad.document(), "application/problem+json")
-        (handle,) = random.choices(self.handles, self.weights)
+        handle = self._whom()
         return _json(200, self.predict(rows) if handle is None else await handle.predict.remote(rows))
+
+    def _whom(self) -> DeploymentHandle | None:
+        """Return whom to pass a request on to; None: this replica answers it."""
+        further = self.further.pick(self.n_fixed) if self.further is not None else None
+        (fixed,) = random.choices(self.handles, self.weights)
+        return further or fixed
 
     def predict(self, rows: list[list[float]]) -> dict[str, Any]:
         predictions, probabilities = predict(self.network, self.card, rows)

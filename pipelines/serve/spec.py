@@ -18,6 +18,7 @@ class ServeSpec(WorkloadSpec):
 
     route_prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
     num_replicas: Count = 1
+    min_replicas: Count | None = None
     max_ongoing_requests: Count = 16
 
     @model_validator(mode="after")
@@ -26,6 +27,8 @@ class ServeSpec(WorkloadSpec):
         check_roles("outputs", self.outputs, {})
         if self.workers is not None:
             raise ValueError("workers does not belong to serve: give num_replicas, and num_cpus and so on for each one")
+        if self.min_replicas is not None and self.min_replicas > self.num_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above num_replicas {self.num_replicas}")
         return self
 
     @property

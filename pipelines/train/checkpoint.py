@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from aios.checkpoints import seal
 from aios.engines import WorkloadFailed
 from pipelines.files import write_folder
 
@@ -39,8 +40,13 @@ def save(
     }
     path = checkpoint_path(folder, position)
     if not path.exists():
-        write_folder(path, lambda part: torch.save(state, part / STATE))
+        write_folder(path, lambda part: _fill(part, state))
     return path
+
+
+def _fill(part: Path, state: dict[str, Any]) -> None:
+    torch.save(state, part / STATE)
+    seal(part)
 
 
 def checkpoint_path(folder: Path, position: Position) -> Path:

@@ -15,6 +15,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from aios.checkpoints import SEAL
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
 from pipelines.data.reading import digest_of_version
@@ -24,6 +25,7 @@ from pipelines.roles import name_of
 from pipelines.run import one_each, quiet, stop_file
 from pipelines.train.loop import KEEP, Job, train_worker
 from pipelines.train.network import CARD
+from pipelines.train.notice import TellWorkers
 from pipelines.train.spec import ModelSpec, TrainSpec
 from pipelines.train.table import read_manifest
 from pipelines.train.user_loop import UserJob, user_worker
@@ -85,6 +87,7 @@ def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
         weights=weights,
         reporter=ctx.reporter,
         check_fence=ctx.check_fence,
+        alive=ctx.alive,
     )
 
 
@@ -116,9 +119,10 @@ def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
         outcome=ctx.dir / OUTCOME,
         reporter=ctx.reporter,
         check_fence=ctx.check_fence,
+        alive=ctx.alive,
     )
     try:
-        fit(user_worker, {"job": job}, ctx)
+        fit(user_worker, {"job": job}, ctx, (TellWorkers(stop),))
     except WorkerGroupError as error:
         _, first = min(error.worker_failures.items())
         if isinstance(first, RayError):  # a worker or its node is gone: not the user's
@@ -133,7 +137,7 @@ def _keep_last(outcome: dict[str, Any], weights: Path) -> None:
         raise WorkloadFailed(
             "train_loop left no checkpoint, so there is no model: call ray.train.report(metrics, checkpoint=...)"
         )
-    shutil.copytree(outcome["checkpoint"], weights, dirs_exist_ok=True)
+    shutil.copytree(outcome["checkpoint"], weights, ignore=shutil.ignore_patterns(SEAL), dirs_exist_ok=True)
 
 
 def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[Any] = ()) -> None:

@@ -52,11 +52,13 @@ class Job:
     weights: Path
     reporter: Reporter
     check_fence: Callable[[], None]
+    alive: Callable[..., None] = lambda: None
 
 
 def train_worker(config: dict[str, Any]) -> None:
     """Train until all epochs are done or rank 0 is told to yield; rank 0 leaves the outcome as a file."""
     job: Job = config["job"]
+    job.alive()
     torch.set_num_threads(job.n_threads)
     rank, n_ranks = dist.get_rank(), dist.get_world_size()
     report_where(job.reporter, job.nodes, rank, n_ranks)

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
 
+from aios.checkpoints import seal
 from aios.engines import Reporter, WorkloadFailed
 from pipelines.files import sync_tree, write_json
 from pipelines.train.loop import report_where
@@ -41,6 +42,7 @@ class UserJob:
     outcome: Path
     reporter: Reporter
     check_fence: Callable[[], None]
+    alive: Callable[..., None] = lambda: None
 
 
 class Yield(BaseException):
@@ -50,6 +52,7 @@ class Yield(BaseException):
 def user_worker(config: dict[str, Any]) -> None:
     """Run the user's function between Ray Train and AIOS; rank 0 leaves the outcome as a file."""
     job: UserJob = config["job"]
+    job.alive()
     torch.set_num_threads(job.n_threads)
     rank = dist.get_rank()
     report_where(job.reporter, job.nodes, rank, dist.get_world_size())
@@ -114,6 +117,7 @@ class Session:
         self.step, self.last = self.step + 1, path
         asked = torch.tensor(0)
         if self.rank == 0:
+            seal(path)
             sync_tree(path)
             self.job.reporter.saved(str(path), self.step)
             asked = torch.tensor(int(self.job.stop_file.exists() or self.job.reporter.preempting()))

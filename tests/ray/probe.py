@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,8 @@ class ProbeSpec(WorkloadSpec):
 class Worker:
     """One per bundle; says where it runs."""
 
-    def __init__(self, reporter: object, bundle: int) -> None:
+    def __init__(self, reporter: object, bundle: int, alive: Callable[[], None]) -> None:
+        alive()
         reporter.ran_on(ray.get_runtime_context().get_node_id(), bundle)  # type: ignore[attr-defined]
 
     def node(self) -> str:
@@ -75,7 +77,7 @@ class ProbeEngine:
         }
         if detached:
             options |= {"name": f"{ctx.run_name}/worker-{idx}", "lifetime": "detached"}
-        return ray.remote(Worker).options(**options).remote(ctx.reporter, idx)
+        return ray.remote(Worker).options(**options).remote(ctx.reporter, idx, ctx.alive)
 
     def _wait(self, spec: ProbeSpec, ctx: RunContext, workers: list) -> None:
         step = ctx.step
