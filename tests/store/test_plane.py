@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aios.config import Settings
-from aios.errors import CorruptLog, InvalidSpec
+from aios.errors import CorruptLog, InvalidSpec, StoreError, StoreFull, StoreUnavailable
 from aios.kernel.events import Granted
 from aios.store import databases
 from aios.store.backups import backup, backup_into
@@ -158,3 +159,30 @@ def test_fences_that_are_given_after_a_restore_are_beyond_all_that_the_lost_log_
         (granted,) = [event.fence for _, event in log.read() if isinstance(event, Granted)]
     log.close()
     assert granted > lost > 1
+
+
+AGAIN = [(StoreUnavailable, True), (StoreFull, True), (CorruptLog, False)]
+REFUSALS: list[StoreError] = []
+
+
+def refusing(parts: Any, on_end: Any) -> None:
+    raise REFUSALS[-1]
+
+
+@pytest.mark.parametrize("error, again", AGAIN)
+def test_a_control_plane_is_tried_again_where_its_log_may_come_back_and_only_there(
+    error: type[StoreError], again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aios.control import actor
+
+    timers: list[tuple[float, Any]] = []
+    monkeypatch.setattr(actor.threading, "Timer", lambda s, do: timers.append((s, do)) or SimpleNamespace(start=str))
+    monkeypatch.setattr(actor, "import_module", lambda name: SimpleNamespace(refusing=refusing))
+    left: list[int] = []
+    monkeypatch.setattr(actor.os, "_exit", left.append)
+    REFUSALS.append(error("the log is not there", hint="look for it"))
+    plane = actor.ControlPlane("anywhere:refusing", {})
+    assert plane.health()["failure"] == "the log is not there; look for it"
+    for _, leave in timers:
+        leave()
+    assert left == ([0] if again else [])
