@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, read when Ray is imported
+
 import numpy as np
 import ray
 import ray.data

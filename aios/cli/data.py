@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aios.cli.erasing import erase_command, gc_command
+from aios.cli.naming import short_of, user
 from aios.cli.options import Options, common
 from aios.cli.output import listed, next_is, note, show, table
+from aios.cli.rerunning import rerun_command
 from aios.cli.tracing import lineage_text
 from aios.errors import Rejected
+from aios.tables import tables
 
 if TYPE_CHECKING:
-    from aios.catalogue import Catalogue
     from aios.views import ArtefactView
 
 where_option = click.option(
@@ -28,6 +29,10 @@ where_option = click.option(
 @click.group("data")
 def data_command() -> None:
     """Dataset versions: what there is, what is in them, what changed, where it came from."""
+
+
+for command in (rerun_command, gc_command, erase_command):
+    data_command.add_command(command)
 
 
 @data_command.command("list")
@@ -60,13 +65,13 @@ def versions(options: Options, name: str) -> None:
         client.catalogue.version(name)
         views = [view for view in client.datasets() if view.name.partition("@")[0] == name.partition("@")[0]]
     rows = [
-        [_short(v), _rows(v), v.meta.get("mode"), v.tags, _when(v), v.workload or v.by or "by hand", v.inputs,
+        [short_of(v), _rows(v), v.meta.get("mode"), v.tags, _when(v), v.workload or v.by or "by hand", v.inputs,
          "gone" if v.removed else None]
         for v in views
     ]  # fmt: skip
     head = ["VERSION", "ROWS", "MODE", "TAGS", "PUBLISHED", "MADE BY", "FROM", "STATE"]
     show(options, listed("artefacts", views), table(options, head, rows))
-    next_is(f"aios data show {_short(views[-1])}")
+    next_is(f"aios data show {short_of(views[-1])}")
 
 
 @data_command.command("show")
@@ -91,13 +96,13 @@ def show_version(options: Options, ref: str, statistics: bool) -> None:
     columns = meta.get("schema") or {}
     found: dict[str, dict[str, Any]] = {name: {"type": type_} for name, type_ in columns.items()}
     if statistics:
-        found = _tables().columns(view.uri)
+        found = tables().columns(view.uri)
     text = "\n".join(f"{name:<10} {_text(value)}" for name, value in facts.items() if value not in (None, "", (), {}))
     head = ["COLUMN", *dict.fromkeys(key.upper() for one in found.values() for key in one)]
     body = [[name, *(one.get(key.lower()) for key in head[1:])] for name, one in found.items()]
     data = {"schemaVersion": 1, **listed("artefacts", [view])["artefacts"][0]}
     show(options, data | ({"statistics": found} if statistics else {}), f"{text}\n\n{table(options, head, body)}")
-    next_is(f"aios data sample {_short(view)}")
+    next_is(f"aios data sample {short_of(view)}")
 
 
 @data_command.command("diff")
@@ -109,7 +114,7 @@ def diff(options: Options, before: str, after: str) -> None:
     """What changed between two versions: columns, rows, statistics, and drift per column."""
     with options.client() as client:
         one, two = client.catalogue.version(before), client.catalogue.version(after)
-    found = _tables().diff(one.uri, two.uri)
+    found = tables().diff(one.uri, two.uri)
     changed = found["columns"]
     lines = [f"rows     {found['rows'][0]:,} -> {found['rows'][1]:,} ({found['rows'][1] - found['rows'][0]:+,})"]
     lines += [f"added    {', '.join(changed['added'])}"] if changed["added"] else []
@@ -140,7 +145,7 @@ def tag(options: Options, ref: str, tag: str, delete: bool) -> None:
     """Give a version a name, or move the name there."""
     with options.client() as client:
         do = client.catalogue.untag if delete else client.catalogue.tag
-        view = do(ref, tag, by=_user())
+        view = do(ref, tag, by=user())
     show(options, view, f"{tag} is gone" if delete else f"{tag} is {view.reference} now")
 
 
@@ -151,7 +156,7 @@ def tag(options: Options, ref: str, tag: str, delete: bool) -> None:
 def rollback(options: Options, ref: str) -> None:
     """Publish an earlier version again as the newest; nothing in between is lost."""
     with options.client() as client:
-        view = client.catalogue.rollback(ref, by=_user())
+        view = client.catalogue.rollback(ref, by=user())
     show(options, view, f"{view.reference} has the rows of {', '.join(view.inputs)}")
     next_is(f"aios data versions {view.name}")
 
@@ -163,7 +168,7 @@ def rollback(options: Options, ref: str) -> None:
 def publish(options: Options, branch: str) -> None:
     """Publish a branch's newest version under the dataset's own name, once it has been checked."""
     with options.client() as client:
-        view = client.catalogue.publish_branch(branch, by=_user())
+        view = client.catalogue.publish_branch(branch, by=user())
     show(options, view, f"{view.reference} is {', '.join(view.inputs)}")
 
 
@@ -178,7 +183,7 @@ def sample(options: Options, ref: str, rows: int, seed: int, where: tuple[str, .
     """Rows by chance, the same ones for the same seed."""
     with options.client() as client:
         view = client.catalogue.version(ref)
-    found = _tables().sample(view.uri, rows, seed, where)
+    found = tables().sample(view.uri, rows, seed, where)
     names = list(found[0]) if found else []
     body = [[_cell(row[name]) for name in names] for row in found]
     data = {"schemaVersion": 1, "version": view.reference, "rows": found}
@@ -197,7 +202,7 @@ def profile(options: Options, ref: str, to: Path | None) -> None:
     with options.client() as client:
         view = client.catalogue.version(ref)
     path = to or Path(f"{view.name.replace('@', '-')}-{view.version}.html")
-    _tables().profile(view.uri, path, view.reference)
+    tables().profile(view.uri, path, view.reference)
     show(options, {"schemaVersion": 1, "version": view.reference, "path": str(path)}, str(path))
 
 
@@ -211,7 +216,7 @@ def export(options: Options, ref: str, path: Path, where: tuple[str, ...]) -> No
     """Write the rows to a .parquet, .csv or .jsonl file."""
     with options.client() as client:
         view = client.catalogue.version(ref)
-    n = _tables().export(view.uri, path, where)
+    n = tables().export(view.uri, path, where)
     data = {"schemaVersion": 1, "version": view.reference, "path": str(path), "rows": n}
     show(options, data, f"{path}: {n:,} rows of {view.reference}")
 
@@ -224,7 +229,7 @@ def verify(options: Options, ref: str) -> None:
     """Compute the content hash again from the rows, and compare it with the recorded one."""
     with options.client() as client:
         view = client.catalogue.version(ref)
-    found = _tables().verify(view.uri, view.digest)
+    found = tables().verify(view.uri, view.digest)
     text = "the rows are as they were published" if found["same"] else "THE ROWS ARE NOT AS THEY WERE PUBLISHED"
     show(
         options,
@@ -247,122 +252,6 @@ def lineage(options: Options, ref: str) -> None:
     with options.client() as client:
         view = client.catalogue.lineage(ref)
     show(options, view, lineage_text(view))
-
-
-@data_command.command("gc")
-@click.argument("name")
-@click.option("--keep", type=click.IntRange(1), default=10, show_default=True, help="The newest versions to keep.")
-@click.option("--older-than", default="0s", help="Only versions older than that (30d).")
-@click.option("--apply", is_flag=True, help="Do it; without this it is only said what would go.")
-@common
-@click.pass_obj
-def gc(options: Options, name: str, keep: int, older_than: str, apply: bool) -> None:
-    """Take old versions out of use and their bytes away; tagged ones and those that work reads stay."""
-    from aios.spec import seconds
-
-    try:
-        age_s = seconds(older_than)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--older-than") from None
-    with options.client() as client:
-        own, gone, result = _collect(client, name, keep, age_s, "retention" if apply else None)
-    text = ", ".join(f"{name}@{v}" for v in gone) or "no version"
-    did = "are gone" if apply else "would go (add --apply)"
-    freed = f"; {result['bytes']:,} bytes freed" if result.get("bytes") else ""
-    data = {"schemaVersion": 1, "name": name, "versions": gone, "applied": apply, **result}
-    show(options, data, f"{text} {did}{freed}; {len(own) - len(gone)} versions stay")
-
-
-@data_command.command("erase")
-@click.argument("name")
-@click.option("--where", multiple=True, required=True, metavar="COLUMN=VALUE", help="Which rows; several: all hold.")
-@click.option("--past", is_flag=True, help="Past versions too: they are taken out of use and their bytes go.")
-@click.option("--show-gone", metavar="TEXT", help="Search every file of the table for this text afterwards.")
-@common
-@click.pass_obj
-def erase(options: Options, name: str, where: tuple[str, ...], past: bool, show_gone: str | None) -> None:
-    """Erase a subject's rows: a new version without them, and with --past every byte of them."""
-    with options.client() as client:
-        catalogue = client.catalogue
-        view = catalogue.version(name)
-        done = _tables().erase(view.uri, where, _user())
-        if done["rows"]:
-            fields = {"name": view.name, "uri": done["uri"], "digest": done["digest"], "meta": done["meta"]}
-            made = catalogue.publish({**fields, "origin": view.reference, "inputs": [view.reference]}, by=_user())
-            note(f"{made.reference} has {done['rows']:,} rows less")
-        else:
-            made = view
-            note(f"{view.reference} has no such row")
-        gone: list[int] = []
-        kept: list[str] = []
-        result: dict[str, Any] = {}
-        if past:
-            own, gone, result = _collect(client, name, 1, 0.0, f"erasure: {', '.join(where)}")
-            base = {view.name.partition("@")[0] for view in own}
-            others = [v for v in client.datasets() if v.name.partition("@")[0] in base and not v.removed]
-            kept = [_short(v) for v in others if v.name != name]
-    found = _tables().find_text(made.uri, show_gone) if show_gone else None
-    data = {
-        "schemaVersion": 1,
-        "version": made.reference,
-        "rows": done["rows"],
-        "removed": gone,
-        **result,
-        "found": found,
-    }
-    lines = [f"{made.reference}: {done['rows']:,} rows erased"]
-    lines += [f"out of use: {', '.join(f'{name}@{v}' for v in gone)}"] if gone else []
-    if found is not None:
-        lines.append(f"still in: {', '.join(found)}" if found else f"{show_gone!r} is in no file of the table")
-    show(options, data, "\n".join(lines))
-    if not past:
-        note("earlier versions still hold the rows: add --past to take them away")
-    elif kept:
-        note(f"not touched: {', '.join(kept)}; a branch or a version of a branch is erased by its own name")
-    if found:
-        raise Rejected(
-            f"{show_gone!r} is still on disk", hint="a tag, a branch or running work keeps a version that holds it"
-        )
-
-
-def _collect(
-    client: Any, name: str, keep: int, age_s: float, why: str | None
-) -> tuple[list[ArtefactView], list[int], dict[str, Any]]:
-    """Take versions out of use (where ``why`` says so) and then their bytes; returns all, those gone, and what went."""
-    catalogue: Catalogue = client.catalogue
-    views = [view for view in client.datasets() if view.name.partition("@")[0] == name.partition("@")[0]]
-    if not views:
-        catalogue.version(name)  # which says what there is
-    own = [view for view in views if view.name == name and not view.removed]
-    now_s = time.time()
-    old = [v for v in own[: len(own) - keep] if now_s - v.at_s >= age_s]
-    shared = {v.uri for v in own if v not in old}
-    erasing = why is not None and why.startswith("erasure")  # then a tagged version is refused, not passed over
-    gone = [v for v in old if erasing or not v.tags]
-    numbers = [v.version for v in gone if v.version is not None]
-    if why is not None and numbers:
-        catalogue.remove(name, numbers, why=why, by=_user())
-    left = [v.uri for v in views if not v.removed and v not in gone]
-    newest = own[-1].uri if own else views[-1].uri
-    result = _tables().collect(newest, [*left, *shared], why is not None, erasing)
-    return own, numbers, result
-
-
-def _tables() -> Any:
-    from aios.tables import tables
-
-    return tables()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
-
-
-def _short(view: ArtefactView) -> str:
-    return view.reference.partition("://")[2] or f"{view.name}@{view.version}"
 
 
 def _rows(view: ArtefactView) -> str:

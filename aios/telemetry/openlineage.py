@@ -2,7 +2,7 @@
 
 The catalogue is the record; these events are read from it after the fact, so nothing waits for whoever listens. They go
 to ``<home>/lineage.jsonl``, and to ``$OPENLINEAGE_URL/api/v1/lineage`` (with ``$OPENLINEAGE_API_KEY``) where that is
-set, as OpenLineage's own clients have it. Run ids are derived from names: a control plane that took over goes on with them.
+set, as OpenLineage's own clients have it. Run ids are derived from names: a control plane that took over goes on.
 
 References
 ----------
