@@ -24,6 +24,7 @@ from aios.kernel.events import (
     Limits,
     NodeQuarantined,
     Outcome,
+    ResumedFrom,
     WorkloadId,
 )
 from aios.kernel.evolve import evolve, replay
@@ -190,3 +191,28 @@ def test_a_lost_notice_does_not_let_work_run_on() -> None:
     ended = next(e.at_s for e in story.events if isinstance(e, AttemptEnded))
     assert 100.0 <= ended - started <= 101.0
     assert [e.reason for e in story.events if isinstance(e, Finished)] == ["TimeLimit"]
+
+
+@pytest.mark.parametrize("n_torn, resumed", [(0, None), (1, "before"), (2, "anew")])
+def test_a_torn_checkpoint_leads_to_the_one_before_and_it_is_said(n_torn: int, resumed: str | None) -> None:
+    """1. Work saves its progress every 10 s. 2. Its node dies, with its latest checkpoints. 3. It goes on elsewhere."""
+    story = Story(3, bad=False)
+    story.at(0.0, ApplyTenants((tenant("other"),)))
+    story.at(1.0, submit(want("w", tenant="other", estimate_s=100.0)))
+
+    def strike() -> None:
+        (workload,) = story.loop.state.workloads.values()
+        assert workload.current is not None
+        assert workload.before_step
+        story.executor.torn = {workload.checkpoint, workload.before_checkpoint} if n_torn == 2 else set()
+        story.executor.torn |= {workload.checkpoint} if n_torn else set()
+        story.executor.kill_node(workload.current.nodes[0])
+
+    story.executor.at(60.0, strike)
+    state = story.run()
+    (workload,) = state.workloads.values()
+    assert workload.status is Status.SUCCEEDED
+    fell = [event for event in story.events if isinstance(event, ResumedFrom)]
+    assert [event.step > 0 for event in fell] == {None: [], "before": [True], "anew": [False]}[resumed]
+    assert all("is torn" in event.why for event in fell)
+    assert workload.attempts[-1].resumed_step == (fell[0].step if fell else workload.attempts[-1].resumed_step)
