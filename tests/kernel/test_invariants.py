@@ -7,13 +7,44 @@ from dataclasses import replace
 
 import pytest
 
-from aios.kernel.events import Artefact, AttemptEnded, CheckpointSaved, Finished, Outcome, Published, Requeued, Waits
+from aios.kernel.events import (
+    Artefact,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
+    EpochStarted,
+    Event,
+    Finished,
+    Granted,
+    NodeChanged,
+    Outcome,
+    PreemptionOrdered,
+    Published,
+    Requeued,
+    StopRequested,
+    Submitted,
+    TenantPaused,
+    TenantsApplied,
+    Waits,
+    WorkloadId,
+)
 from aios.kernel.evolve import evolve, replay
-from aios.kernel.invariants import turn_violations, violations
+from aios.kernel.invariants import (
+    History,
+    bound_s,
+    idle_beside_work,
+    left_behind,
+    maimed,
+    stuck,
+    turn_violations,
+    violations,
+)
+from aios.kernel.invariants.steps import progress_is_kept
+from aios.kernel.ports import ObservedAttempt, Phase
 from aios.kernel.state import Attempt, State, Status, Workload
-from placement.model import NodeId
+from placement.model import NodeId, NodeState
 from tests.support.bench import Bench
-from tests.support.building import node, submit, want
+from tests.support.building import node, submit, tenant, want
 
 
 def sound() -> Bench:
@@ -44,6 +75,14 @@ BROKEN: dict[str, tuple[str, Callable[[State], State]]] = {
     "a node holds more than it has": (
         "I1",
         lambda s: replace(s, nodes=s.nodes.set(NodeId("n1"), node("n1", cpu=1))),
+    ),
+    "a key stands for work that nobody knows": (
+        "I2",
+        lambda s: replace(s, keys=s.keys.set("k", (WorkloadId("ghost"),))),
+    ),
+    "two keys stand for one workload": (
+        "I2",
+        lambda s: replace(s, keys=s.keys.set("k", (s.names["a"],)).set("l", (s.names["a"],))),
     ),
     "a live workload was left out": ("I3", lambda s: replace(s, live=())),
     "a workload lives on after its end": ("I3", lambda s: replace(s, live=(*s.live, s.names["b"]))),
@@ -87,26 +126,169 @@ def test_noticed_that(name: str) -> None:
     )
 
 
-def test_a_step_back_into_what_is_over_is_noticed() -> None:
-    state = sound().state
-    assert any(w.startswith("I4") for w in turn_violations(state, [Requeued(9.0, state.names["b"], "why")]))
+def wait_of(state: State) -> WorkloadId:
+    return state.names["c"]
 
 
-def test_a_second_end_is_noticed() -> None:
-    state = sound().state
-    assert any(w.startswith("I6") for w in turn_violations(state, [Finished(9.0, state.names["b"], "SUCCEEDED")]))
+EVENTS: dict[str, tuple[str, Callable[[State], list[Event]]]] = {
+    "a step back into what is over": ("I4", lambda s: [Requeued(9.0, s.names["b"], "why")]),
+    "a second end": ("I6", lambda s: [Finished(9.0, s.names["b"], "SUCCEEDED")]),
+    "the end of an old attempt": ("I8", lambda s: [AttemptEnded(9.0, s.names["a"], 7, Outcome.SUCCEEDED)]),
+    "the start of an old attempt": ("I8", lambda s: [AttemptStarted(9.0, s.names["a"], 7, (NodeId("n1"),))]),
+    "a checkpoint of an old attempt": ("I8", lambda s: [CheckpointSaved(9.0, s.names["b"], 1, "c", 9)]),
+    "a version out of order": (
+        "I6",
+        lambda s: [Published(9.0, Artefact("dataset", "d", "file:///d"), 2, s.names["b"], 1)],
+    ),
+    "a version by each of two attempts": (
+        "I6",
+        lambda s: [Published(9.0, Artefact("dataset", "d", "f"), n, s.names["b"], n) for n in (1, 2)],
+    ),
+    "an id that is given twice": ("I2", lambda s: [Submitted(9.0, of(s, "a").work)]),
+    "a key that is used twice": (
+        "I2",
+        lambda s: [Submitted(9.0, replace(of(s, "a").work, id=WorkloadId(id)), "k") for id in ("x", "y")],
+    ),
+    "an old fence that is given again": ("I7", lambda s: [Granted(9.0, wait_of(s), 1, s.fence, (NodeId("n2"),))]),
+    "a number that is left out": ("I7", lambda s: [Granted(9.0, wait_of(s), 2, 99, (NodeId("n2"),))]),
+    "a grant on a node that is unknown": ("I1", lambda s: [Granted(9.0, wait_of(s), 1, 99, (NodeId("n9"),))]),
+    "a grant on a node that has gone": (
+        "I1",
+        lambda s: [
+            NodeChanged(9.0, node("n2", state=NodeState.DOWN)),
+            Granted(9.0, wait_of(s), 1, 99, (NodeId("n2"),)),
+        ],
+    ),
+    "a grant to what was told to stop": (
+        "I4",
+        lambda s: [StopRequested(9.0, wait_of(s)), Granted(9.0, wait_of(s), 1, 99, (NodeId("n2"),))],
+    ),
+    "a grant in a tenant that is paused": (
+        "I5",
+        lambda s: [TenantPaused(9.0, "team"), Granted(9.0, wait_of(s), 1, 99, (NodeId("n2"),))],
+    ),
+    "a grant above a limit": (
+        "I5",
+        lambda s: [
+            TenantsApplied(9.0, (tenant("team", limit=(("CPU", 2000),)),)),
+            Granted(9.0, wait_of(s), 1, 99, (NodeId("n2"),)),
+        ],
+    ),
+    "an epoch that was there before": ("I12", lambda s: [EpochStarted(9.0, 5, ""), EpochStarted(9.0, 5, "")]),
+    "an order to yield without a cause": ("I13", lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "")]),
+    "a second order to yield": ("I13", lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "user")] * 2),
+    "an order to leave a node that is ready": ("I13", lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "node")]),
+    "an order to yield for what is over": (
+        "I13",
+        lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "priority", (s.names["b"],))],
+    ),
+    "an order to yield for one that gets nothing": (
+        "I13",
+        lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "priority", (wait_of(s),))],
+    ),
+    "an order to yield to one no higher": (
+        "I11",
+        lambda s: [PreemptionOrdered(9.0, s.names["a"], 1, "priority", (wait_of(s),))],
+    ),
+    "an event that changes nothing": ("I14", lambda s: [TenantsApplied(9.0, (s.tenants["team"],))]),  # type: ignore[index]  # an id
+    "an event that is older than the one before": (
+        "I4",
+        lambda s: [StopRequested(9.0, s.names["a"]), StopRequested(8.0, wait_of(s))],
+    ),
+}
 
 
-def test_the_end_of_an_old_attempt_is_noticed() -> None:
-    state = sound().state
-    ended = AttemptEnded(9.0, state.names["a"], 7, Outcome.SUCCEEDED)
-    assert any(w.startswith("I8") for w in turn_violations(state, [ended]))
+@pytest.mark.parametrize("name", EVENTS)
+def test_among_events_is_noticed(name: str) -> None:
+    number, events = EVENTS[name]
+    bench = sound()
+    bench.turn(submit(want("c")))
+    found = turn_violations(bench.state, events(bench.state))
+    assert any(wrong.startswith(number) for wrong in found), found
 
 
-def test_a_version_out_of_order_is_noticed() -> None:
-    state = sound().state
-    published = Published(9.0, Artefact("dataset", "d", "file:///d"), 2, state.names["b"], 1)
-    assert any(w.startswith("I6") for w in turn_violations(state, [published]))
+def test_no_progress_is_given_up_but_where_it_cannot_be_read() -> None:
+    state = change(sound().state, "a", step=5)
+    assert not turn_violations(state, [CheckpointSaved(9.0, state.names["a"], 1, "c", 3)])
+    assert progress_is_kept(of(state, "a"), replace(of(state, "a"), step=3))
+    assert progress_is_kept(of(state, "a"), replace(of(state, "a"), attempts=()))
+
+
+W, V = WorkloadId("w"), WorkloadId("v")
+
+LOGS: dict[str, tuple[str, list[Event]]] = {
+    "a fence that is given twice": ("I7", [Granted(1.0, W, 1, 1, ()), Granted(2.0, V, 1, 1, ())]),
+    "a grant after the end": ("I4", [Finished(1.0, W, "STOPPED"), Granted(2.0, W, 1, 1, ())]),
+    "an attempt that is left out": ("I4", [Granted(1.0, W, 2, 1, ())]),
+    "two ends": ("I6", [Finished(1.0, W, "STOPPED"), Finished(2.0, W, "STOPPED")]),
+    "a checkpoint of the attempt before": (
+        "I8",
+        [Granted(1.0, W, 1, 1, ()), Granted(2.0, W, 2, 2, ()), CheckpointSaved(3.0, W, 1, "c", 1)],
+    ),
+    "two orders for one that did not run": (
+        "I13",
+        [PreemptionOrdered(1.0, W, 1, "priority", (V,)), PreemptionOrdered(2.0, W, 2, "priority", (V,))],
+    ),
+    "time that runs back": ("I4", [StopRequested(2.0, W), StopRequested(1.0, V)]),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_in_a_log_is_noticed(name: str) -> None:
+    number, events = LOGS[name]
+    found = History().read(events)
+    assert any(wrong.startswith(number) for wrong in found), found
+
+
+def test_one_may_yield_again_for_one_that_ran_in_between() -> None:
+    orders = [PreemptionOrdered(at_s, W, n, "priority", (V,)) for at_s, n in ((1.0, 1), (3.0, 2))]
+    assert History().read([orders[0], Granted(2.0, V, 1, 1, ()), orders[1]]) == []
+
+
+def test_what_takes_too_long_is_noticed() -> None:
+    """Each bound of time is met at its moment and broken after it."""
+    bench = sound()
+    state, now_s = bench.state, bench.now_s
+    assert not stuck(state, now_s)
+    ending = change(state, "a", attempts=(replace(first(state, "a"), deadline_s=now_s),))
+    assert not stuck(ending, now_s + 10.0)
+    assert stuck(ending, now_s + 10.1)
+    starting = change(state, "a", attempts=(replace(first(state, "a"), started_s=None),))
+    assert stuck(starting, now_s + 700.0)
+
+
+def test_what_is_left_behind_is_noticed() -> None:
+    state, b = sound().state, sound().id("b")
+    left = [ObservedAttempt(b, 1, 1, Phase.RUNNING)]
+    ended_s = of(state, "b").attempts[0].ended_s
+    assert ended_s is not None
+    assert not left_behind(state, ended_s + 30.0, left)
+    assert left_behind(state, ended_s + 31.0, left)[0].startswith("L3")
+    stopped = change(state, "b", status=Status.STOPPED)
+    assert left_behind(stopped, ended_s + 11.0, left)[0].startswith("L7")
+    assert not left_behind(stopped, ended_s + 99.0, [replace(left[0], phase=Phase.ENDED)])
+
+
+def test_a_gang_that_runs_on_without_a_member_is_noticed() -> None:
+    assert not maimed({(W, 1): 5.0}, 15.0)
+    assert maimed({(W, 1): 5.0}, 15.1)[0].startswith("I10")
+
+
+def test_a_cluster_that_is_idle_beside_work_is_noticed() -> None:
+    bench = Bench()
+    bench.turn(submit(want("a")))
+    assert not idle_beside_work(bench.state, bench.now_s + 12.0)
+    assert idle_beside_work(bench.state, bench.now_s + 13.0)[0].startswith("L6")
+    bench.runs("a", "n1")
+    bench.turn(submit(want("big", cpu=99)))
+    assert not idle_beside_work(bench.state, bench.now_s + 99.0)
+
+
+def test_the_bound_grows_with_the_work_that_is_open() -> None:
+    bench = Bench()
+    none_s = bound_s(bench.state, 0.0)
+    bench.turn(submit(want("a", estimate_s=100.0)))
+    assert bound_s(bench.state, 0.0) >= none_s + 200.0
 
 
 def test_the_fold_is_total_over_events_of_unknown_workloads() -> None:

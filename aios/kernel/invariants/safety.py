@@ -1,40 +1,25 @@
-"""What must hold after every turn, whatever went wrong outside; asserted in simulation, logged in production."""
+"""What must hold of every state, whatever went wrong outside; asserted in simulation, logged in production."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
-from aios.kernel.events import AttemptEnded, Event, Finished, Outcome, Published, WorkloadId
-from aios.kernel.evolve import evolve
+from aios.kernel.events import Outcome, WorkloadId
 from aios.kernel.queue import added, live, placed
-from aios.kernel.state import TRANSITIONS, State, Status, Workload
+from aios.kernel.state import State, Status, Workload
 from placement.model import NodeState
 
 
 def violations(state: State, among: Iterable[WorkloadId] | None = None) -> tuple[str, ...]:
     """Return what is wrong with a state, as sentences; ``among`` limits the look at workloads to these."""
     found = [*no_node_is_overfilled(state), *live_are_those_not_over(state), *fences_are_unique(state)]
+    if among is None:
+        found.extend(keys_lead_to_work(state))
     ids = state.workloads if among is None else {id for id in among if id in state.workloads}
     alive = frozenset(state.live)
     for id in sorted(ids):
         found.extend(workload_is_whole(state.workloads[id], alive))
-    return tuple(found)
-
-
-def turn_violations(before: State, events: Sequence[Event]) -> tuple[str, ...]:
-    """Return what is wrong with a step from one state to the next, event by event."""
-    found: list[str] = []
-    state = before
-    for event in events:
-        after = evolve(event, state)
-        found.extend(nothing_vanishes(state, after))
-        found.extend(nothing_falls(state, after))
-        found.extend(recorded_once(state, event))
-        id: WorkloadId = getattr(event, "workload", WorkloadId(""))
-        if id in state.workloads:
-            found.extend(allowed(state.workloads[id], after.workloads[id]))
-        state = after
     return tuple(found)
 
 
@@ -46,6 +31,20 @@ def no_node_is_overfilled(state: State) -> list[str]:
         node = state.nodes.get(id)
         if node is not None and node.state is not NodeState.DOWN and not held[id].fits_in(node.resources):
             found.append(f"I1: node {id} holds {held[id]} of {node.resources}")
+    return found
+
+
+def keys_lead_to_work(state: State) -> list[str]:
+    """I2: what a client's key stands for is known, and no workload is asked for by two keys."""
+    found = []
+    of: dict[WorkloadId, str] = {}
+    for key in sorted(state.keys):
+        for id in state.keys[key]:
+            if id not in state.workloads:
+                found.append(f"I2: key {key!r} stands for {id}, which is not known")
+            if id in of:
+                found.append(f"I2: {id} is what keys {of[id]!r} and {key!r} stand for")
+            of[id] = key
     return found
 
 
@@ -95,41 +94,3 @@ def workload_is_whole(workload: Workload, alive: frozenset[WorkloadId]) -> list[
     if any(not form.min_bundles <= len(attempt.nodes) <= len(form.bundles) for attempt, form in forms):
         found.append(f"I10: an attempt of {id} is a part of its gang")
     return found
-
-
-def allowed(before: Workload, after: Workload) -> list[str]:
-    """I4: a status follows another only as the table says."""
-    if before.status is after.status or after.status in TRANSITIONS[before.status]:
-        return []
-    return [f"I4: {after.id} went from {before.status.value} to {after.status.value}"]
-
-
-def nothing_vanishes(before: State, after: State) -> list[str]:
-    """I3: what was accepted stays known."""
-    if len(after.workloads) >= len(before.workloads):
-        return []
-    return [f"I3: {id} vanished" for id in sorted(before.workloads) if id not in after.workloads]
-
-
-def nothing_falls(before: State, after: State) -> list[str]:
-    """I4: counters only rise."""
-    return [
-        f"I4: {what} fell"
-        for what in ("version", "epoch", "fence", "plan_id")
-        if getattr(after, what) < getattr(before, what)
-    ]
-
-
-def recorded_once(state: State, event: Event) -> list[str]:
-    """I6: an end, and each version, is recorded once, and of the attempt that is open."""
-    if isinstance(event, Finished) and state.workloads[event.workload].status.over:
-        return [f"I6: {event.workload} finished twice"]
-    if isinstance(event, AttemptEnded):
-        current = state.workloads[event.workload].current
-        if current is None or current.number != event.attempt:
-            return [f"I8: an end of attempt {event.attempt} of {event.workload}, which is not open, was taken"]
-    if isinstance(event, Published):
-        versions = state.versions.get(f"{event.artefact.type}://{event.artefact.name}", ())
-        if event.version != len(versions) + 1:
-            return [f"I6: version {event.version} of {event.artefact.name} follows {len(versions)}"]
-    return []
