@@ -13,7 +13,7 @@ object store; it is what the built-in loop and most loops of users want. ``strea
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from queue import Empty, Full, Queue
@@ -29,6 +29,10 @@ BLOCK = 1024
 """Rows that are neighbours in the table and stay together until they are mixed in a window."""
 WINDOW = 64
 """Blocks whose rows are mixed."""
+WINDOW_BYTES = 64 * 2**20
+"""About how much of a window is read at once; rows that are large make smaller blocks."""
+FEW = 64
+"""Rows that tell how large rows are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,14 @@ class Order:
     block: int = BLOCK
     window: int = WINDOW
 
+    @property
+    def size(self) -> int:
+        """The rows of a window."""
+        return self.block * self.window
+
     def rows(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the positions in the table of the rows that come as ``start`` to ``stop`` of the epoch (n,)."""
-        size = self.block * self.window
+        size = self.size
         pieces = [
             _window(self, w)[max(0, start - w * size) : stop - w * size] for w in range(start // size, -(-stop // size))
         ]
@@ -102,22 +111,40 @@ class Feed:
         self.batch_size, self.seed, self.rank, self.n_ranks = batch_size, seed, rank, n_ranks
         self._positions = positions(self.table, self.version, uri, side)
         self.n_rows = self.table.count(self.version) if self._positions is None else len(self._positions)
+        self._block = self._block_of_its_rows()
 
-    def batches(self, epoch: int = 0, start_row: int = 0, *, ahead: int = 2) -> Iterator[tuple[int, pa.Table]]:
+    def batches(self, epoch: int = 0, start_row: int = 0, *, ahead: int = 1) -> Iterator[tuple[int, pa.Table]]:
         """Yield (rows of the epoch that are done after it, this rank's part), from ``start_row`` of the epoch on.
 
-        All ranks step together: batch i of every rank is of the same ``batch_size * n_ranks`` rows. ``ahead`` batches
+        All ranks step together: batch i of every rank is of the same ``batch_size * n_ranks`` rows. ``ahead`` windows
         are read while the caller computes.
         """
-        step = self.batch_size * self.n_ranks
-        order = Order(self.n_rows, self.seed or 0, epoch)
+        step, at = self.batch_size * self.n_ranks, start_row
+        order = Order(self.n_rows, self.seed or 0, epoch, self._block)
+        carried: pa.Table | None = None
+        windows = range(start_row // order.size, -(-self.n_rows // order.size))
+        for piece in _read_ahead(lambda w: self._window(order, w, start_row, step), windows, ahead):
+            carried = piece if carried is None else pa.concat_tables([carried, piece])
+            while at < self.n_rows:
+                stop = min(at + step, self.n_rows)
+                n_own = len(range(self.rank, stop - at, self.n_ranks))
+                if carried.num_rows < n_own:
+                    break
+                yield stop, carried.slice(0, n_own)
+                carried, at = carried.slice(n_own), stop
 
-        def read(at: int) -> tuple[int, pa.Table]:
-            stop = min(at + step, self.n_rows)
-            rows = np.arange(at, stop) if self.seed is None else order.rows(at, stop)
-            return stop, self._take(rows[self.rank :: self.n_ranks])
+    def _window(self, order: Order, w: int, start_row: int, step: int) -> pa.Table:
+        """Return this rank's rows of one window of the epoch, in the epoch's order."""
+        first, stop = max(start_row, w * order.size), min((w + 1) * order.size, self.n_rows)
+        rows = np.arange(first, stop) if self.seed is None else order.rows(first, stop)
+        own = (np.arange(first, stop) - start_row) % step % self.n_ranks == self.rank
+        return self._take(rows[own])
 
-        yield from _read_ahead(read, range(start_row, self.n_rows, step), ahead)
+    def _block_of_its_rows(self) -> int:
+        """Return so many rows per block that a window has about ``WINDOW_BYTES``: the same for the same version."""
+        few = self._take(np.arange(min(FEW, self.n_rows)))
+        per_row = few.nbytes / max(few.num_rows, 1)
+        return int(max(1, min(BLOCK, WINDOW_BYTES / max(per_row, 1) / WINDOW)))
 
     def take(self, rows: Sequence[int]) -> pa.Table:
         """Return rows of this side by their position, for look-ups."""
@@ -164,7 +191,7 @@ def ingest_config() -> Any:
     return DataConfig(execution_options=kept)
 
 
-def _read_ahead(read: Any, starts: range, ahead: int) -> Iterator[tuple[int, pa.Table]]:
+def _read_ahead(read: Callable[[int], pa.Table], starts: range, ahead: int) -> Iterator[pa.Table]:
     """Yield what ``read`` returns for each start, read by a thread that is ``ahead`` of the caller and ends with it."""
     if ahead <= 0:
         yield from map(read, starts)

@@ -23,6 +23,8 @@ from pipelines.data.table import ROWS, Collected, Commit, Conflict, TableError, 
 from pipelines.data.where import Where, sql
 
 TRIES = 50
+BATCH_BYTES = 32 * 2**20
+"""About how much is read at once."""
 Operation = lance.LanceOperation.BaseOperation
 
 
@@ -184,7 +186,10 @@ class LanceTable:
         from ray.data.expressions import col
 
         needed = None if columns is None else list(dict.fromkeys([*columns, *(name for name, _, _ in where)]))
-        rows = ray.data.read_lance(self.location, version=version, columns=needed, **options)
+        few = self._at(version).head(16, columns=needed)
+        batch = max(16, min(65_536, BATCH_BYTES * few.num_rows // max(few.nbytes, 1)))
+        scanner = {"batch_size": batch}  # small ones cost Ray a block each
+        rows = ray.data.read_lance(self.location, version=version, columns=needed, scanner_options=scanner, **options)
         for name, operator, value in where:
             rows = rows.filter(expr=_COMPARED[operator](col(name), value), **options)
         return rows if columns is None or needed == list(columns) else rows.select_columns(list(columns))

@@ -12,7 +12,7 @@ from pipelines.data.address import Address
 from pipelines.data.feed import Feed, Order
 from pipelines.data.lance_table import LanceTable
 from pipelines.data.parquet_folder import SIDE
-from pipelines.data.table import Write
+from pipelines.data.table import TableError, Write
 
 N = 3000
 
@@ -79,6 +79,17 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch_with_any_number_of_workers(
     assert sorted(seen) == [i for i in range(N) if i % 5]
 
 
+def test_large_rows_make_small_windows_and_come_once_each(tmp_path: Path) -> None:
+    table = LanceTable(str(tmp_path / "t.lance"))
+    images = np.zeros((300, 200_000), dtype=np.uint8)
+    images[:, 0] = np.arange(300) % 256
+    rows = pa.table({"id": np.arange(300), "image": pa.FixedShapeTensorArray.from_numpy_ndarray(images)})
+    uri = str(Address("lance", table.location, table.write(rows, Write()).version))
+    feed = Feed(uri, batch_size=64)
+    assert feed._block == 5
+    assert sorted(ids(feed)) == list(range(300))
+
+
 def test_without_a_seed_rows_come_as_they_lie_in_the_table(uri: str) -> None:
     assert ids(Feed(uri, ["id"], side=None, seed=None, batch_size=500)) == list(range(N))
 
@@ -88,6 +99,7 @@ def test_rows_are_looked_up_by_position_on_their_side(uri: str) -> None:
 
 
 def test_what_the_reader_raises_is_raised_where_the_rows_are_wanted(uri: str) -> None:
-    feed = Feed(uri, ["no such column"])
-    with pytest.raises(Exception, match="no such column"):
+    feed = Feed(uri, ["id"])
+    feed.columns = ["no such column"]
+    with pytest.raises(TableError, match="no such column"):
         next(feed.batches())
