@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check lint clean
+.PHONY: help setup demo test check lint chaos clean
 
 help:
 	@echo "make demo   set everything up and run two teams' pipelines on an embedded Ray cluster"
 	@echo "make test   set everything up and run all tests"
 	@echo "make check  ruff, mypy, import contracts and the tests without Ray"
+	@echo "make chaos  kill what can be killed on real Ray under load, and judge the log (KILLS=100 SEED=1, 15-40 minutes)"
 	@echo "make clean  remove what the build made (not .venv)"
 
 setup: $(STAMP)
@@ -36,6 +37,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+KILLS ?= 100
+SEED ?= 1
+chaos: setup
+	$(BIN)/python -m tests.chaos --kills $(KILLS) --worker-kills 25 --submissions 10000 --seed $(SEED)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

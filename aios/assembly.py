@@ -28,7 +28,6 @@ from aios.telemetry.traces import SpanSink
 from placement.check import violations
 from placement.explain import explain_plan
 from placement.model import Plan, Problem
-from placement.planners import ladder
 from placement.planners.base import Budget
 
 
@@ -74,4 +73,6 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
 
 def plan(problem: Problem, budget: Budget) -> Plan:
     """Return the ladder's plan, with the binding reason of everything that waits."""
+    from placement.planners import ladder  # with OR-Tools: a control plane that comes back answers before it is loaded
+
     return explain_plan(problem, ladder.plan(problem, budget, time.monotonic))

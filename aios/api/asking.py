@@ -19,8 +19,6 @@ from aios.errors import InvalidSpec
 from aios.kernel.state import State
 from aios.tenants import with_default
 from aios.views import ShareView
-from placement.capacity import advise
-from placement.catalogue import read_catalogue
 from placement.model import NodeId, Problem
 from placement.planners.base import Budget
 from placement.reading import ScenarioError
@@ -141,9 +139,13 @@ def _capacity(service: Service, body: Mapping[str, Any]) -> AdviceView:
         if not isinstance(text, str) or not isinstance(file, str) or len(text) > _LARGEST_CATALOGUE:
             raise InvalidSpec("catalogue must be the text of a YAML file", hint="at most 1 MB")
         try:
+            from placement.catalogue import read_catalogue
+
             types = read_catalogue(text, file, problem.nodes)
         except ScenarioError as error:
             raise InvalidSpec(str(error), hint="a list of {name, resources, labels, cost, most}") from None
+    from placement.capacity import advise  # with OR-Tools: a control plane that comes back answers before
+
     found = advise(problem, types, budget, service.plan_now, _THINKING)
     return AdviceView(
         add={_name(state, name): n for name, n in found.add},

@@ -1,0 +1,1 @@
+"""Faults on real Ray under load: ``python -m tests.chaos``."""
