@@ -93,6 +93,8 @@ class Feed:
         What is read; all by default.
     seed : int, optional
         Without one, rows come in the table's order.
+    step_rows : int, optional
+        Rows of one step over all workers together, where that is not ``batch_size`` for each of them.
     """
 
     def __init__(
@@ -105,10 +107,12 @@ class Feed:
         seed: int | None = 0,
         rank: int = 0,
         n_ranks: int = 1,
+        step_rows: int | None = None,
     ) -> None:
         self.table, self.version = opened(uri)
         self.columns = None if columns is None else list(columns)
         self.batch_size, self.seed, self.rank, self.n_ranks = batch_size, seed, rank, n_ranks
+        self.step_rows = step_rows or batch_size * n_ranks
         self._positions = positions(self.table, self.version, uri, side)
         self.n_rows = self.table.count(self.version) if self._positions is None else len(self._positions)
         self._block = self._block_of_its_rows()
@@ -116,10 +120,10 @@ class Feed:
     def batches(self, epoch: int = 0, start_row: int = 0, *, ahead: int = 1) -> Iterator[tuple[int, pa.Table]]:
         """Yield (rows of the epoch that are done after it, this rank's part), from ``start_row`` of the epoch on.
 
-        All ranks step together: batch i of every rank is of the same ``batch_size * n_ranks`` rows. ``ahead`` windows
-        are read while the caller computes.
+        All ranks step together: batch i of every rank is of the same ``step_rows`` rows. ``ahead`` windows are read
+        while the caller computes.
         """
-        step, at = self.batch_size * self.n_ranks, start_row
+        step, at = self.step_rows, start_row
         order = Order(self.n_rows, self.seed or 0, epoch, self._block)
         carried: pa.Table | None = None
         windows = range(start_row // order.size, -(-self.n_rows // order.size))

@@ -24,7 +24,7 @@ from pipelines.files import write_json
 from pipelines.run import here, report_nodes
 from pipelines.train.checkpoint import Position, checkpoint_path, restore, save
 from pipelines.train.network import WEIGHTS, build
-from pipelines.train.table import Table, read_manifest, read_table
+from pipelines.train.table import Streamed, Table, read_manifest, read_table
 
 ASK_EVERY_S = 0.25
 KEEP = CheckpointConfig(num_to_keep=3)
@@ -84,8 +84,8 @@ def train_worker(config: dict[str, Any]) -> None:
     metrics: dict[str, Any] = {}
     for epoch in range(position.epoch, job.epochs):
         first = position if epoch == position.epoch else Position(epoch)
-        for at, rows in steps(table, job, epoch, first, rank, n_ranks):
-            sums += learn(table.features[rows], table.targets[rows])
+        for at, features, targets in batches(table, job, epoch, first, rank, n_ranks):
+            sums += learn(features, targets)
             if yields.now() and at.rows < len(table):
                 _checkpoint(job, rank, network, optimizer, at, _summed(sums), {"epoch": epoch})
                 _end(job, rank, network, "yielded", metrics, at)
@@ -124,6 +124,21 @@ class Learner:
         loss.backward()
         self.optimizer.step()
         return torch.tensor([float(loss) * len(targets), hits, len(targets)], dtype=torch.float64)
+
+
+def batches(
+    table: Table | Streamed, job: Job, epoch: int, first: Position, rank: int, n_ranks: int
+) -> Iterator[tuple[Position, torch.Tensor, torch.Tensor]]:
+    """Yield, from ``first`` on, the position after each step of an epoch and this rank's features and targets."""
+    if isinstance(table, Table):
+        for at, rows in steps(table, job, epoch, first, rank, n_ranks):
+            yield at, table.features[rows], table.targets[rows]
+        return
+    at = first
+    for done, features, targets in table.batches(job.batch_size, job.seed, epoch, first.rows, rank, n_ranks):
+        n_rows, at = done - at.rows, Position(epoch, done, at.steps + 1)
+        if n_rows >= n_ranks:  # a rest that cannot give every rank a row is left out
+            yield at, features, targets
 
 
 def steps(
