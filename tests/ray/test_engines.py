@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import pytest
 
 from aios.adapters.embedded import Keeper
 from aios.adapters.supervisor import ActorReporter
+from aios.checkpoints import damage
 from aios.config import NAMESPACE
 from aios.engines import Input, Preempted, Result, RunContext, WorkloadFailed, engine_of
 from placement.model import Resources
@@ -292,6 +294,67 @@ def test_an_endpoint_answers_from_the_planned_nodes_until_it_is_stopped(
     assert ask(endpoint.uri)[0] == 404
 
 
+def test_an_endpoint_gives_up_replicas_and_gets_them_back_and_no_request_fails(
+    lab: Lab, trained: tuple[Input, Attempt, Attempt]
+) -> None:
+    """
+    1. Three replicas, of which one always stays; a client asks without a pause.
+    2. Two are given up: they go, and the one that stays answers.
+    3. Two come, on other nodes than before, and answer too.
+    4. Throughout, no request failed; and after a kill of a replica it answers again.
+    """
+    half = Resources.parse({"CPU": 0.5})
+    fields = {"inputs": {"model": "model://digits"}, "num_replicas": 3, "min_replicas": 1, "num_cpus": 0.5}
+    attempt = lab.attempt("serve", list(lab.nodes), half, {"model": trained[0]}, **fields)
+    sizes: list[int] = []
+    attempt.ctx.resized = sizes.append
+    assert attempt.ready.wait(timeout=120)
+    if "error" in attempt.outcome:
+        raise attempt.outcome["error"]
+    (endpoint,) = attempt.outcome["artefacts"]
+    assert attempt.actual == attempt.ctx.nodes
+    codes: list[int] = []
+    over = threading.Event()
+
+    def client() -> None:
+        while not over.wait(0.02):
+            codes.append(ask(endpoint.uri, {"rows": [[0.0] * 64]})[0])
+
+    asking = threading.Thread(target=client, daemon=True)
+    asking.start()
+    assert len(replicas(attempt)) == 3
+
+    attempt.ctx.wanted = tuple(lab.nodes[:1])
+    eventually(lambda: sizes == [1], what="the smaller size")
+    eventually(lambda: len(replicas(attempt)) == 1, what="the end of two replicas")
+
+    attempt.ctx.wanted = (lab.nodes[0], lab.nodes[2], lab.nodes[2])
+    eventually(lambda: sizes == [1, 3], timeout_s=120, what="the larger size")
+    assert len(replicas(attempt)) == 3
+    seen = len(codes)
+    eventually(lambda: len(codes) > seen + 50, what="fifty answers more")
+    over.set()
+    asking.join(30)
+    assert set(codes) == {200}
+    heard = set(attempt.heard("ran_on"))
+    assert {(1, lab.nodes[2]), (2, lab.nodes[2])} <= heard
+
+    import ray
+
+    ray.kill(ray.get_actor(replicas(attempt)[0], namespace="serve"))
+    eventually(lambda: all(ask(endpoint.uri)[0] == 200 for _ in range(5)), timeout_s=60, what="an answer")
+    attempt.ask_to("stop")
+    attempt.end()
+    eventually(lambda: not replicas(attempt), what="the end of all replicas")
+
+
+def replicas(attempt: Attempt) -> list[str]:
+    import ray
+
+    rows = ray.util.list_named_actors(all_namespaces=True)
+    return sorted(row["name"] for row in rows if row["name"].startswith(f"SERVE_REPLICA::aios-{attempt.ctx.workload}-"))
+
+
 PLAIN_RAY = """
 import os, sys
 import ray
@@ -394,6 +457,52 @@ def loop(config):
                 out.write(str(epoch))
             ray.train.report({"epoch": epoch + 1}, checkpoint=Checkpoint.from_directory(folder))
 """
+
+
+HEEDS = """
+import os, tempfile, time
+import ray.train
+from ray.train import Checkpoint
+
+def loop(config):
+    for step in range(100_000):
+        time.sleep(0.05)
+        info = ray.train.get_preemption_info()
+        if info is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                with open(os.path.join(folder, "weights"), "w") as out:
+                    out.write(f"{step} {info.deadline_ms} {len(info.preempted_ranks)}")
+                ray.train.report({"step": step}, checkpoint=Checkpoint.from_directory(folder))
+        elif step == 5:
+            ray.train.report({"step": step})
+"""
+
+
+def test_a_plain_ray_train_loop_sees_the_notice_saves_and_yields(lab: Lab, digits: Input, tmp_path: Path) -> None:
+    (tmp_path / "heeds.py").write_text(HEEDS)
+    attempt = lab.attempt(
+        "train",
+        [lab.nodes[0], lab.nodes[1]],
+        CPU,
+        {"data": digits},
+        inputs={"data": "dataset://digits"},
+        outputs={"model": "model://heeds"},
+        train_loop="heeds:loop",
+        working_dir=str(tmp_path),
+        workers={"num_workers": 2, "resources_per_worker": {"CPU": 1}},
+    )
+    eventually(lambda: attempt.heard("progress") or attempt.outcome, timeout_s=120)
+    asked_s = time.time()
+    attempt.ctx.ends_s = asked_s + 20
+    attempt.ask_to("preempt")
+    with pytest.raises(Preempted):
+        attempt.end()
+    ((folder, step),) = set(attempt.heard("saved"))
+    assert step == 1
+    told = (Path(folder) / "weights").read_text().split()
+    assert abs(int(told[1]) / 1000 - asked_s - 20) < 1
+    assert told[2] == "2"
+    assert damage(folder) == ""
 
 
 def test_a_training_loop_of_the_users_own_reports_saves_and_fails_by_its_own_line(
