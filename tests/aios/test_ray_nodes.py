@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from aios.adapters.folder import Held
 from aios.adapters.ray_nodes import observed_nodes
@@ -45,4 +48,11 @@ def test_parts_of_a_gpu_add_up_without_the_errors_of_floats() -> None:
 
 def test_a_node_that_drains_is_said_to() -> None:
     (seen,) = observed_nodes([row("n1", CPU=1)], private(draining=("n1",)), ())
-    assert seen.node.state is NodeState.DRAINING
+    assert (seen.node.state, seen.leaves_in_s) == (NodeState.DRAINING, None)
+
+
+def test_a_spot_node_that_is_taken_away_says_in_how_long() -> None:
+    soon = Private(None, lambda: {"n1": int((time.time() + 30) * 1000), "n2": 1})
+    first, second = observed_nodes([row("n1", CPU=1), row("n2", CPU=1)], soon, ())
+    assert first.leaves_in_s == pytest.approx(30, abs=5)
+    assert second.leaves_in_s == 0

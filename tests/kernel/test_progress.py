@@ -11,7 +11,7 @@ from aios.kernel.events import Artefact, Finished, Outcome, PreemptionOrdered, P
 from aios.kernel.ports import Phase, StopWork
 from aios.kernel.retry import LONGEST_DELAY_S, backoff_s
 from aios.kernel.state import Status, waited_s
-from placement.model import NodeState, Reason
+from placement.model import NodeId, NodeState, Reason
 from tests.support.bench import Bench, of_type
 from tests.support.building import node, submit, want
 
@@ -157,9 +157,11 @@ def test_what_goes_on_from_a_checkpoint_reads_what_it_began_with() -> None:
 # Nodes that leave
 
 
-def draining(*, started: bool, preemptible: bool = True) -> Bench:
+def draining(*, started: bool, preemptible: bool = True, leaves_in_s: float | None = None) -> Bench:
     """Return a bench where the node under ``a`` has begun to drain."""
     bench = Bench()
+    if leaves_in_s is not None:
+        bench.leaves_in_s[NodeId("n1")] = leaves_in_s
     bench.turn(submit(want("a", preemptible=preemptible, grace_s=10.0)))
     bench.turn(plan=bench.plan({"a": ["n1"]}))
     bench.sees("a", Phase.RUNNING if started else Phase.LAUNCHING)
@@ -181,6 +183,14 @@ def test_work_on_a_node_that_drains_saves_its_progress_and_goes_on_elsewhere() -
     bench.misses("a")
     bench.runs("a", "n2")
     assert bench["a"].attempts[1].resumed_step == 3
+
+
+@pytest.mark.parametrize(("leaves_in_s", "grace_s"), [(4.0, 4.0), (60.0, 10.0), (0.0, 0.0)])
+def test_a_node_that_is_taken_away_soon_leaves_its_work_less_than_its_grace(leaves_in_s: float, grace_s: float) -> None:
+    bench = draining(started=True, leaves_in_s=leaves_in_s)
+    attempt = bench["a"].current
+    assert attempt is not None
+    assert attempt.deadline_s == pytest.approx(bench.now_s + grace_s)
 
 
 def test_what_may_not_be_preempted_stays_on_a_node_that_drains() -> None:

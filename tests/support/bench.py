@@ -37,6 +37,7 @@ class Bench:
     def __init__(self, nodes: Iterable[Node] = TWO_NODES, tenants: Sequence[str] = ("team",)) -> None:
         self.state, self.now_s = State(), 0.0
         self.nodes = list(nodes)
+        self.leaves_in_s: dict[NodeId, float] = {}
         self.foreign: dict[str, Resources] = {}
         self.attempts: dict[str, ObservedAttempt] = {}
         self.complete = True
@@ -59,7 +60,9 @@ class Bench:
         return self.turn(request).answers[0].reply
 
     def observed(self) -> Observed:
-        nodes = tuple(ObservedNode(n, n.id, self.foreign.get(n.id, Resources())) for n in self.nodes)
+        nodes = tuple(
+            ObservedNode(n, n.id, self.foreign.get(n.id, Resources()), self.leaves_in_s.get(n.id)) for n in self.nodes
+        )
         return Observed(nodes, tuple(self.attempts[name] for name in sorted(self.attempts)), self.complete)
 
     def sees(self, name: str, phase: Phase = Phase.RUNNING, **others: Any) -> None:
