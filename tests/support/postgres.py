@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: the one that AIOS_TEST_POSTGRES_URL names, else one of our own for this run.
 
 The first worker that asks starts the server, on a free loopback port and under an unprivileged user (it refuses root);
-the process that started the workers ends it by its pid. A worker alone starts and ends one for itself.
+the process that started the workers ends it by its pid. Where a run is killed, a shell that watches it does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ import sqlalchemy as sa
 GIVEN = "AIOS_TEST_POSTGRES_URL"
 _OURS = "AIOS_TEST_POSTGRES_FOLDER"
 """The folder of this run's own server; set by the process that will end it."""
+_RUN = "AIOS_TEST_POSTGRES_RUN"
+"""The process that will end it."""
 _TRIES = 5
+_WATCH = """
+while [ -d "$2/data" ]; do
+    if ! kill -0 "$0" 2>/dev/null; then kill -INT "$1"; rm -rf "$2"; fi
+    sleep 1
+done
+"""
+"""Ends the server of a run that was killed; the folder of one that ended well is gone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not os.environ.get(GIVEN) and _OURS not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="aios-postgres-"))
         folder.chmod(0o755)
-        os.environ[_OURS] = str(folder)
+        os.environ[_OURS], os.environ[_RUN] = str(folder), str(os.getpid())
         config.add_cleanup(lambda: _end(folder))
 
 
@@ -121,6 +130,8 @@ def _start(folder: Path) -> dict[str, object]:
             server = subprocess.Popen(order, stdout=log, stderr=log, start_new_session=True, **who)  # type: ignore[call-overload]  # as above
         url = f"postgresql+psycopg://aios:{password}@127.0.0.1:{port}/postgres"
         if _answers(server, url):
+            watch = ["sh", "-c", _WATCH, os.environ[_RUN], str(server.pid), str(folder)]
+            subprocess.Popen(watch, stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True)
             return {"pid": server.pid, "url": url}
     raise RuntimeError(f"PostgreSQL does not start: {(folder / 'server.log').read_text(errors='replace')[-2000:]}")
 
@@ -146,6 +157,7 @@ def _end(folder: Path) -> None:
         os.kill(pid, signal.SIGINT)  # it ends its sessions and leaves
         _await_end(pid)
     os.environ.pop(_OURS, None)
+    os.environ.pop(_RUN, None)
     shutil.rmtree(folder, ignore_errors=True)
 
 
