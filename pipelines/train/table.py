@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from aios.engines import WorkloadFailed
 from pipelines.data.feed import Feed
 from pipelines.data.manifest import manifest_of
 from pipelines.data.reading import load, of_side, opened
@@ -63,6 +64,8 @@ def read_table(
 ) -> Table | Streamed:
     """Read one part (``train`` or ``test``) of a dataset version."""
     columns = manifest["features"]
+    if manifest.get("target") is None:
+        raise WorkloadFailed("the dataset has no target column, so there is nothing to learn: give its ingest a target")
     table, version = opened(str(uri))
     n_rows = table.count(version, of_side(str(uri), side))
     if n_rows * len(columns) * 8 > most_bytes and table.format != "parquet":

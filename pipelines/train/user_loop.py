@@ -2,7 +2,7 @@
 
 It speaks Ray Train's words: ``ray.train.report(metrics, checkpoint=...)`` saves progress and, when the attempt was
 asked to yield, ends the loop there; ``ray.train.get_checkpoint()`` returns where an earlier attempt left off. Its
-config is ``train_loop_config`` and ``data``, the dataset version's folder.
+config is ``train_loop_config`` and ``data``, the dataset version's address, which ``pipelines.data.feed.Feed`` reads.
 """
 
 from __future__ import annotations
