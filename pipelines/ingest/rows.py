@@ -1,71 +1,75 @@
-"""Work on batches of rows, as it runs inside Ray Data's tasks: read, clean, split, measure."""
+"""Work on batches of rows, as it runs inside Ray Data's tasks: split, finish, measure."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipelines.ingest.prepare.steps import SIDE, put
+from pipelines.ingest.rowset import hashes
+from pipelines.ingest.sources.errors import BadSource, listed
+from pipelines.ingest.spec import SplitSpec
 from pipelines.run import Whereabouts
 
-SIDE = "__side"
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Adds the column that says on which side of the split each row falls."""
+
+    spec: SplitSpec
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        if SIDE in table.column_names:
+            raise BadSource(f"a column is called {SIDE!r}, as the split's own is: rename it")
+        return table.append_column(SIDE, pa.array(np.where(in_test(table, self.spec), "test", "train"), pa.string()))
+
+
+def in_test(table: pa.Table, spec: SplitSpec) -> np.ndarray[Any, Any]:
+    """Return for each row whether it is for testing, whatever the order and company of rows."""
+    named = [*spec.by, *filter(None, (spec.time, spec.column))]
+    if missing := [name for name in named if name not in table.column_names]:
+        raise BadSource(f"split: no column {missing[0]!r}: the columns are {listed(table.column_names, 20)}")
+    if spec.column is not None:
+        return np.array([value in spec.values for value in table[spec.column].to_pylist()], dtype=bool)
+    if spec.time is not None:
+        return _since(table[spec.time], spec)
+    limit = np.uint64(min(int(spec.test * 2**64), 2**64 - 1))
+    return np.asarray(hashes(table, spec.by or tuple(table.column_names), spec.seed) < limit)
+
+
+def _since(column: pa.ChunkedArray, spec: SplitSpec) -> np.ndarray[Any, Any]:
+    if not pa.types.is_temporal(column.type):
+        raise BadSource(f"split: column {spec.time!r} is {column.type}, not a time: cast it first")
+    try:
+        at = pd.Timestamp(spec.since)
+    except ValueError:
+        raise BadSource(f"split: since {spec.since!r} is no time: write 2026-11-01 or 2026-11-01T00:00:00Z") from None
+    values = pd.to_datetime(pd.Series(column.to_pylist()), utc=True)
+    return np.asarray(values >= (at if at.tzinfo else at.tz_localize("UTC")))
 
 
 @dataclass(frozen=True, slots=True)
-class ReadSklearn:
-    """Read part ``part`` of ``n_parts`` of a set that ships with scikit-learn."""
-
-    name: str
-    n_parts: int
-
-    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
-        from sklearn import datasets
-
-        frame = getattr(datasets, f"load_{self.name}")(as_frame=True).frame
-        frame.columns = [str(column).strip().replace(" ", "_") for column in frame.columns]
-        return pd.concat([frame.iloc[int(part) :: self.n_parts] for part in batch["part"]])
-
-
-@dataclass(frozen=True, slots=True)
-class Clean:
-    """Keep the wanted columns as numbers, drop rows with gaps, and say on which side of the split each row falls."""
+class Finish:
+    """Makes the features numbers and leaves out rows with a gap in a feature or the target."""
 
     target: str
-    drop: tuple[str, ...]
-    test: float
-    seed: int
-    whereabouts: Whereabouts
+    features: tuple[str, ...]
 
-    def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
-        self.whereabouts.say()
-        frame = frame.drop(columns=[name for name in self.drop if name in frame.columns]).dropna()
-        features = frame.drop(columns=[self.target]).astype("float64")
-        frame = pd.concat([features, frame[self.target]], axis=1)
-        finite = np.isfinite(features.to_numpy()).all(axis=1)
-        frame = frame[finite].reset_index(drop=True)
-        frame[SIDE] = sides(frame, self.test, self.seed)
-        return frame
-
-
-def sides(frame: pd.DataFrame, test: float, seed: int) -> np.ndarray[Any, Any]:
-    """Return ``train`` or ``test`` for each row from a hash of its values, whatever the order of rows."""
-    target = frame.iloc[:, -1].astype(str).to_numpy()
-    values = np.ascontiguousarray(frame.iloc[:, :-1].to_numpy(dtype="float64"))
-    key = seed.to_bytes(16, "little")
-    limit = int(test * 2**64)
-    out = np.empty(len(frame), dtype=object)
-    for i, row in enumerate(values):
-        digest = hashlib.blake2b(row.tobytes() + target[i].encode(), digest_size=8, key=key).digest()
-        out[i] = "test" if int.from_bytes(digest, "little") < limit else "train"
-    return out
-
-
-def unique(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop_duplicates(ignore_index=True)
+    def __call__(self, table: pa.Table) -> pa.Table:
+        mask = np.asarray(pc.is_valid(table[self.target]).to_numpy())
+        if pa.types.is_floating(table[self.target].type):
+            mask &= np.isfinite(table[self.target].to_numpy())
+        for name in self.features:
+            column = table[name].cast(pa.float64())
+            mask &= np.isfinite(column.to_numpy())
+            table = put(table, name, column)
+        return table if mask.all() else table.filter(pa.array(mask))
 
 
 @dataclass(frozen=True, slots=True)

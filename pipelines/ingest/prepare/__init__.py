@@ -1,0 +1,1 @@
+"""Prepare: steps from raw rows to features, each a pure function of a batch and what was fitted."""

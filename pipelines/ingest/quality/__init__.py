@@ -1,0 +1,1 @@
+"""Quality: rules on rows, and what is done where they fail."""
