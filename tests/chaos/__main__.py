@@ -77,8 +77,11 @@ def main() -> int:
     parser.add_argument("--freezes", type=int, default=2, help="nodes that are stopped for 25 s")
     parser.add_argument("--submissions", type=int, default=10_000)
     parser.add_argument("--runs-every", type=int, default=60, help="one submission in so many runs")
-    parser.add_argument("--threads", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--load-s", type=float, default=900.0, help="how long submissions may go on after the last fault"
+    )
     parser.add_argument("--end-s", type=float, default=240.0, help="how long the rest may take after the last fault")
     parser.add_argument("--measure", type=int, metavar="N", help="measure recovery times N times each instead")
     args = parser.parse_args()
@@ -107,7 +110,7 @@ def chaos(world: World, args: argparse.Namespace) -> int:
             fault()
         time.sleep(faults.choice.uniform(0.0, 1.0))
     under_faults_s = time.monotonic() - began_s
-    load.join()
+    load.join(args.load_s)
     with world.client() as client:
         _until(lambda: not client.workloads(), args.end_s)
         told = load.ledger.acknowledged

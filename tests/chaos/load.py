@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +51,12 @@ class Load:
             self._threads.append(thread)
             thread.start()
 
-    def join(self) -> None:
+    def join(self, timeout_s: float) -> None:
+        """Wait until all is submitted, or end the load when its time is over."""
+        deadline_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self.stop.set()
         for thread in self._threads:
             thread.join()
 
