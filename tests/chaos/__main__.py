@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument(
         "--load-s", type=float, default=900.0, help="how long submissions may go on after the last fault"
     )
+    parser.add_argument("--pause-s", type=float, default=2.0, help="between two faults, on average")
     parser.add_argument("--end-s", type=float, default=240.0, help="how long the rest may take after the last fault")
     parser.add_argument("--measure", type=int, metavar="N", help="measure recovery times N times each instead")
     args = parser.parse_args()
@@ -108,7 +109,7 @@ def chaos(world: World, args: argparse.Namespace) -> int:
             _until(faults.worker, 20.0)
         else:
             fault()
-        time.sleep(faults.choice.uniform(0.0, 1.0))
+        time.sleep(faults.choice.uniform(0.0, 2 * args.pause_s))
     under_faults_s = time.monotonic() - began_s
     load.join(args.load_s)
     with world.client() as client:

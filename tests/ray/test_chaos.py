@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 
 def test_no_promise_is_broken_by_kills_of_the_control_plane_workers_a_node_and_the_gcs() -> None:
     kills = ["--kills", "5", "--worker-kills", "3", "--raylet-kills", "1", "--gcs-kills", "1", "--freezes", "0"]
-    load = ["--submissions", "300", "--runs-every", "25", "--threads", "2", "--seed", "7"]
+    load = ["--submissions", "300", "--runs-every", "25", "--threads", "2", "--seed", "7", "--pause-s", "1"]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AIOS_"))}
     ran = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *kills, *load],
