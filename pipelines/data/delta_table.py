@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -240,14 +242,19 @@ class DeltaLake:
         return _texts(newest[0]) if newest else {}
 
     def protect(self, name: str, version: int) -> None:
-        tags = {**self.protected(), name: version}
-        self._write_note("tags", json.dumps(tags))
+        self._write_note(f"tag-{name}", json.dumps({"version": version}))
 
     def release(self, name: str) -> None:
-        self._write_note("tags", json.dumps({n: v for n, v in self.protected().items() if n != name}))
+        store, root = fs.FileSystem.from_uri(self.location)
+        with suppress(FileNotFoundError):
+            store.delete_file(f"{root}/{NOTES}/tag-{name}.json")
 
     def protected(self) -> Mapping[str, int]:
-        return dict(json.loads(self._note("tags") or "{}"))
+        store, root = fs.FileSystem.from_uri(self.location)
+        notes = store.get_file_info(fs.FileSelector(f"{root}/{NOTES}", allow_not_found=True))
+        names = [note.base_name.removesuffix(".json") for note in notes if note.base_name.startswith("tag-")]
+        found = {name.removeprefix("tag-"): self._note(name) for name in names}
+        return {name: int(json.loads(text)["version"]) for name, text in found.items() if text}
 
     def collect(self, leftovers: bool = False) -> Collected:
         table = self._latest_or_none()
@@ -292,9 +299,10 @@ class DeltaLake:
     def _write_note(self, name: str, text: str) -> None:
         store, root = fs.FileSystem.from_uri(self.location)
         store.create_dir(f"{root}/{NOTES}")
-        with store.open_output_stream(f"{root}/{NOTES}/{name}.part") as file:
+        part = f"{root}/{NOTES}/.{uuid.uuid4()}.part"
+        with store.open_output_stream(part) as file:
             file.write(text.encode())
-        store.move(f"{root}/{NOTES}/{name}.part", f"{root}/{NOTES}/{name}.json")
+        store.move(part, f"{root}/{NOTES}/{name}.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ class Tools:
             wanted = {Address.parse(one).version for one in keep}
             tags = table.protected()
             released = sorted(name for name, version in tags.items() if version not in wanted)
-            newest = max((one.version for one in table.versions()), default=0)
-            gone = [one.version for one in table.versions() if one.version not in wanted and one.version != newest]
             if not apply:
+                there = [one.version for one in table.versions()]
+                gone = [version for version in there[:-1] if version not in wanted]
                 return {"versions": len(gone), "bytes": None, "released": released}
             for version in wanted - set(tags.values()):
                 table.protect(f"keep.{version}", version)
