@@ -81,6 +81,7 @@ BAD = [
     ("evaluate", {"gates": {"accuracy": 90}}, "from 0 to 1"),
     ("evaluate", {"gates": {"beauty": 0.9}}, "'accuracy'"),
     ("serve", {"num_replicas": 0}, "greater than or equal to 1"),
+    ("serve", {"num_replicas": 2, "min_replicas": 3}, "min_replicas 3 is above num_replicas 2"),
     ("serve", {"route_prefix": "digits"}, "pattern"),
     ("serve", {"workers": {"num_workers": 2}}, "give num_replicas"),
     ("script", {"entrypoint": ""}, "at least 1"),
@@ -99,6 +100,8 @@ def test_a_wrong_spec_is_refused_with_a_word_on_how_to_mend_it(kind: str, change
 
 
 def test_each_replica_of_an_endpoint_is_one_bundle() -> None:
+    elastic = engine_of("serve").demand(spec_of("serve", num_replicas=3, min_replicas=1))
+    assert (len(elastic.bundles), elastic.min_bundles) == (3, 1)
     demand = engine_of("serve").demand(spec_of("serve", num_replicas=3, num_cpus=0.5))
     assert (len(demand.bundles), demand.min_bundles, demand.bundles[0].resources.get("CPU")) == (3, 3, 500)
 
