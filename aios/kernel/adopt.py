@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from aios.kernel.concurrency import Slots
@@ -86,7 +86,8 @@ def valid_part(
     refused: list[str] = []
     orders: tuple[Order, ...] = (*plan.preemptions, *plan.moves, *plan.resizes)
     victims = {one.demand: one for one in orders if _accepted(refused, one.demand, _no_victim(state, one))}
-    grants = [g for g in plan.grants if _accepted(refused, g.demand, _no_grant(state, present, g))]
+    waiting = {demand.id: demand for demand in present.pending}
+    grants = [g for g in plan.grants if _accepted(refused, g.demand, _no_grant(state, waiting, g))]
     grants = _within_limits(state, grants, refused)
     while True:
         grants = _that_fit(state, observed, grants, victims, refused)
@@ -142,9 +143,9 @@ def _no_victim(state: State, order: Order) -> str:
     return "" if workload.work.demand.preemptible else "it is not preemptible"
 
 
-def _no_grant(state: State, present: Problem, one: Grant) -> str:
+def _no_grant(state: State, waiting: Mapping[DemandId, Demand], one: Grant) -> str:
     """Return why a grant cannot be, room apart; empty where it can."""
-    demand = next((demand for demand in present.pending if demand.id == one.demand), None)
+    demand = waiting.get(one.demand)
     if demand is None:
         return "it does not wait any more"
     demand = demand.form(one.form)
