@@ -76,6 +76,14 @@ def test_a_plan_that_starts_too_many_is_taken_in_part() -> None:
     assert running(bench) == ["a"]
 
 
+def test_a_plan_that_starts_several_that_had_no_room_before_starts_as_many_as_may_run() -> None:
+    bench = limited(max_running=1)
+    bench.turn(submit(want("a", priority=1), want("b")))
+    bench.turn(plan=bench.plan(waiting={"a": Reason.CAPACITY, "b": Reason.CAPACITY}))
+    bench.turn(plan=bench.plan({"a": ["n1"], "b": ["n1"]}))
+    assert running(bench) == ["a"]
+
+
 def test_users_have_limits_of_their_own() -> None:
     bench = limited(max_running_per_user=1)
     bench.turn(submit(want("a", user="ada"), want("b", user="ada"), want("c", user="bob"), want("d"), want("e")))

@@ -173,6 +173,7 @@ def test_a_deadline_that_cannot_be_met_any_more_is_said_before_it_passes() -> No
     assert missed.expected_s is not None
     assert missed.expected_s > missed.deadline_s
     assert "at the earliest" in bench["a"].late
+    assert not of_type(bench.turn(after_s=5.0).events, DeadlineMissed), "said once"
     (passed,) = of_type(bench.turn(after_s=200.0).events, DeadlineMissed)
     assert passed.expected_s is None
 

@@ -167,6 +167,26 @@ def test_losses_count_without_a_second_sign() -> None:
     assert floor.names == [BAD]
 
 
+def test_work_that_is_lost_on_other_nodes_too_says_nothing_about_any_node() -> None:
+    floor = Floor()
+    for name in ("a", "b"):
+        floor.attempt(name, GOOD, Outcome.LOST)
+    for name in ("a", "b", "a", "b"):
+        floor.attempt(name, BAD, Outcome.LOST)
+    assert floor.names == []
+
+
+def test_of_the_nodes_of_a_gang_one_is_set_aside_at_a_time() -> None:
+    floor = Floor()
+    floor.turn(submit(*(want(name, 2, cpu=4) for name in "ab")))
+    for name in "aba":
+        floor.turn(after_s=60.0)
+        floor.runs(name, "n1", "n2")
+        floor.sees_end(name, Outcome.LOST)
+        floor.note(floor.turn())
+    assert floor.names == ["n1"]
+
+
 def test_a_node_that_dies_once_under_many_has_failed_once() -> None:
     floor = Floor()
     for i in range(4):

@@ -6,7 +6,7 @@ from typing import Any
 
 from aios.kernel.events import Artefact, Outcome, Reused
 from aios.kernel.inputs import resolved
-from aios.kernel.ports import Accepted, NewWork, Retry
+from aios.kernel.ports import Accepted, NewWork, RemoveVersions, Retry
 from aios.kernel.state import Status
 from tests.support.bench import Bench, of_type
 from tests.support.building import submit, want
@@ -120,6 +120,15 @@ def test_versions_that_were_pinned_stay_what_they_are() -> None:
     again = want("first", inputs=(("data", "dataset://raw@1"),), cache=True, rerun=True)
     bench.turn(submit(again))
     assert bench["first"].status is Status.SUCCEEDED
+
+
+def test_what_made_something_that_is_gone_runs_again() -> None:
+    bench = done()
+    bench.turn(submit(want("other", outputs=(("m", "model://m"),))))
+    makes(bench, "other", ("model", "m"))
+    assert isinstance(bench.ask(RemoveVersions("model://m", (1,))), Accepted)
+    bench.turn(submit(*stages(rerun=True)))
+    assert statuses(bench) == [Status.SUCCEEDED, Status.QUEUED, Status.QUEUED]
 
 
 def test_what_failed_is_never_reused() -> None:
