@@ -16,7 +16,7 @@ from aios.errors import InvalidSpec, Problem, UnknownTenant
 from aios.kernel.events import Limits
 from aios.kernel.ports import NewWork
 from aios.spec import PipelineSpec, PolicySpec, ReservationSpec, TenantSpec, WorkloadSpec
-from aios.tenants import DEFAULT, limits_of, tenant_of
+from aios.tenants import DEFAULT, tenant_of
 from placement.model import Tenant
 
 RULES: Mapping[str, type[PolicySpec] | type[ReservationSpec]] = {"policy": PolicySpec, "reservation": ReservationSpec}
@@ -151,11 +151,23 @@ def _read_tenant(
 ) -> None:
     try:
         spec = TenantSpec.model_validate(document)
-        tenants.append((at, tenant_of(spec), limits_of(spec)))
+        tenants.append((at, tenant_of(spec), _limits_of(spec)))
     except ValidationError as error:
         problems.extend(problems_of(error, TenantSpec, at))
     except ValueError as error:
         problems.append(Problem(at, str(error)))
+
+
+def _limits_of(spec: TenantSpec) -> Limits:
+    """Return how much of a tenant's work may run or wait at once, and for how long."""
+    return Limits(
+        tenant=spec.name,
+        max_running=spec.max_running,
+        max_pending=spec.max_pending,
+        max_running_per_user=spec.max_running_per_user,
+        max_pending_per_user=spec.max_pending_per_user,
+        time_limit_s=spec.time_limit,
+    )
 
 
 def _read_rule(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from aios.errors import InvalidSpec, Problem
-from aios.kernel.events import Limits
 from aios.spec import PreemptionSpec, TenantSpec
 from placement.model import (
     ROOT,
@@ -35,18 +34,6 @@ def tenant_of(spec: TenantSpec) -> Tenant:
         lend_limit=_limits(spec.lend_limit),
         limit=_limits(spec.limit),
         preemption=None if spec.preemption is None else preemption_of(spec.preemption),
-    )
-
-
-def limits_of(spec: TenantSpec) -> Limits:
-    """Return how much of a tenant's work may run or wait at once, and for how long."""
-    return Limits(
-        tenant=spec.name,
-        max_running=spec.max_running,
-        max_pending=spec.max_pending,
-        max_running_per_user=spec.max_running_per_user,
-        max_pending_per_user=spec.max_pending_per_user,
-        time_limit_s=spec.time_limit,
     )
 
 

@@ -11,7 +11,7 @@ the attempt is observed with ``ObservedAttempt.size`` equal to the number of nod
   by the attempt. It changes ``size`` only once the bundles that went are really gone, or the new ones really answer;
   0 means: as launched. ``ObservedAttempt.nodes`` follows: where the replicas that are left really run.
 - An executor that cannot do it leaves ``size`` as it is. What has not shrunk 30 s after its grace is restarted smaller
-  as a new attempt; what has not grown within ``notice.START_S`` keeps the size that was seen.
+  as a new attempt; what has not grown within ``resizing.GROWS_WITHIN_S`` keeps the size that was seen.
 - Its order against others: ``Stop`` and ``Kill`` end the attempt whatever its size; ``Resize`` after them does nothing.
 """
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from aios.kernel.concurrency import Slots
 from aios.kernel.events import PlanAdopted, PreemptionOrdered, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
-from aios.kernel.notice import START_S
 from aios.kernel.ports import Observed
 from aios.kernel.quarantine import shut
 from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
-from aios.kernel.resizing import in_place, owner, parts
+from aios.kernel.resizing import GROWS_WITHIN_S, in_place, owner, parts
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status
 from placement.model import (
@@ -300,7 +299,7 @@ def _resize_in_place(fold: Fold, now_s: float, order: Order, plan_id: int) -> No
     assert attempt is not None, f"{id}: only what runs changes its size"
     least = attempt.nodes[: workload.held(attempt).min_bundles] if above else ()
     nodes = (*least, *(order.nodes if isinstance(order, Resize) else ()))
-    deadline_s = now_s + (START_S if len(nodes) > len(attempt.nodes) else workload.work.grace_s)
+    deadline_s = now_s + (GROWS_WITHIN_S if len(nodes) > len(attempt.nodes) else workload.work.grace_s)
     cause = "" if isinstance(order, Move) or order.cause is None else order.cause.value
     whom = tuple(WorkloadId(id) for id in order.beneficiaries)
     fold.record(ResizeOrdered(now_s, id, attempt.number, nodes, cause, whom, plan_id, deadline_s))

@@ -14,6 +14,9 @@ from placement.model import Demand, DemandId, NodeId
 
 ABOVE = " above its minimum"
 
+GROWS_WITHIN_S = 600.0
+"""How long an attempt may take to grow; then it keeps the size that it had."""
+
 LATE_S = 30.0
 """How long after its grace an attempt may take to let go of what it gives up; then it is restarted smaller."""
 
