@@ -33,7 +33,7 @@ from aios.adapters import embedded  # noqa: E402
 from aios.adapters.folder import live_folders  # noqa: E402
 from aios.adapters.heartbeat import Living  # noqa: E402
 from aios.adapters.keeper import HEALTH  # noqa: E402
-from aios.adapters.processes import kill_descendants, reap, started_at  # noqa: E402
+from aios.adapters.processes import adopt_orphans, kill_descendants, reap, started_at  # noqa: E402
 from aios.adapters.ray_nodes import NODE_NAME_LABEL  # noqa: E402
 from aios.client import Client  # noqa: E402
 from aios.config import Settings  # noqa: E402
@@ -50,6 +50,7 @@ class World:
     """Three nodes of four CPUs beside a head, all on this machine."""
 
     def __init__(self, n_nodes: int = 3) -> None:
+        adopt_orphans()  # agents of a killed raylet would outlive this process
         (HOME / "r").mkdir()
         (HOME / "gcs").mkdir()
         self.settings = Settings.from_env({"AIOS_HOME": str(HOME / "a"), "AIOS_API_PORT": "0"})
