@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from pipelines.run import Whereabouts
 from pipelines.serve.further import Choice
-from pipelines.serve.rows import BadRequest, parse
+from pipelines.serve.raw import features_of
+from pipelines.serve.rows import BadRequest
 from pipelines.train.network import load, predict
 
 
@@ -56,7 +57,7 @@ class Predictor:
                 return _json(200, self.about())
             if request.method != "POST":
                 raise BadRequest(405, f"{request.method} is not known here: GET describes the model, POST predicts")
-            rows = parse(await request.body(), self.card["features"])
+            rows = features_of(await request.body(), self.card)
         except BadRequest as bad:
             return _json(bad.status, bad.document(), "application/problem+json")
         handle = self._whom()

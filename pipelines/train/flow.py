@@ -190,6 +190,7 @@ def _publish(
         "target": manifest["target"],
         "classes": manifest["classes"],
         "statistics": manifest["statistics"],
+        "recipe": manifest.get("recipe"),
         "signature": {
             "inputs": [{"name": name, "type": "number"} for name in manifest["features"]],
             "outputs": {"name": manifest["target"], "task": manifest["task"]},

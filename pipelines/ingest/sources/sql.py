@@ -194,8 +194,9 @@ class Database:
         """Return ranges of the partition's column of like width, and one for rows that have none."""
         if self._spec.partition is None or self._spec.parts == 1:
             return (Range(),)
+        name = self._column(self._spec.partition).name
         rows = self._query(window).subquery()
-        column = rows.c[self._spec.partition]
+        column = rows.c[name]
         low, high, n_all, n_set = self._row(
             sa.select(sa.func.min(column), sa.func.max(column), sa.func.count(), sa.func.count(column))
         )

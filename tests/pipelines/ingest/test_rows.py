@@ -56,14 +56,18 @@ def test_a_split_by_time_and_one_by_a_column_put_each_row_where_they_say() -> No
 
 
 def test_rows_with_a_gap_in_a_feature_or_the_target_are_left_out_and_others_keep_their_other_columns() -> None:
-    rows = pa.table({"x": [1, 2, None, 4], "z": [1.0, float("nan"), 1.0, 2.0], "y": ["a", "b", "c", "d"], "id": [7, 8, 9, None]})
+    rows = pa.table(
+        {"x": [1, 2, None, 4], "z": [1.0, float("nan"), 1.0, 2.0], "y": ["a", "b", "c", "d"], "id": [7, 8, 9, None]}
+    )
     made = Finish("y", ("x", "z"))(rows)
     assert made.to_pylist() == [{"x": 1.0, "z": 1.0, "y": "a", "id": 7}, {"x": 4.0, "z": 2.0, "y": "d", "id": None}]
 
 
 @given(st.permutations(range(12)))
 def test_of_rows_of_one_key_the_same_stays_whatever_their_order(order: list[int]) -> None:
-    rows = pa.table({"k": [i % 4 for i in range(12)], "at": [i // 4 for i in range(12)], "v": [f"v{i}" for i in range(12)]})
+    rows = pa.table(
+        {"k": [i % 4 for i in range(12)], "at": [i // 4 for i in range(12)], "v": [f"v{i}" for i in range(12)]}
+    )
     newest = distinct(rows.take(order), ["k"], "at").sort_by("k")
     assert newest["v"].to_pylist() == ["v8", "v9", "v10", "v11"]
     assert distinct(rows.take(order), ["k"]).sort_by("k") == distinct(rows, ["k"]).sort_by("k")

@@ -23,7 +23,8 @@ from tests.support.brokers import MOSQUITTO, kafka, mosquitto
 
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 needs_kafka = pytest.mark.skipif(
-    sys.platform != "linux" or __import__("platform").machine() != "x86_64", reason="the broker is built for Linux on x86-64"
+    sys.platform != "linux" or __import__("platform").machine() != "x86_64",
+    reason="the broker is built for Linux on x86-64",
 )
 
 
@@ -83,7 +84,9 @@ def test_what_came_while_nobody_listened_is_there_later_and_each_row_once(broker
 
 
 @needs_mosquitto
-def test_a_reader_that_dies_before_its_commit_loses_nothing_and_key_tells_doubles_apart(broker: int, tmp_path: Path) -> None:
+def test_a_reader_that_dies_before_its_commit_loses_nothing_and_key_tells_doubles_apart(
+    broker: int, tmp_path: Path
+) -> None:
     read(stream(broker, tmp_path, "k.1", topic="k/#", client_id="k"))
     publish(broker, "k/x", samples(0, 500))
     # 1. One batch is taken and never committed; the rest is somewhere between broker and spool.
@@ -98,8 +101,10 @@ def test_a_reader_that_dies_before_its_commit_loses_nothing_and_key_tells_double
 
 
 @needs_mosquitto
-def test_a_broker_that_is_not_there_or_refuses_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadSource, match="cannot connect.*is the broker up"):
+def test_a_broker_that_is_not_there_or_refuses_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadSource, match=r"cannot connect.*is the broker up"):
         read(stream(1, tmp_path / "s", "w.1"))
     monkeypatch.setenv("AIOS_SECRET_BROKER", "wrong-password")
     with mosquitto(tmp_path, password="right") as port, pytest.raises(BadSource, match="refused") as told:
@@ -160,7 +165,7 @@ BAD = [
 
 @pytest.mark.parametrize("payload, said", BAD)
 def test_a_bad_message_is_named_or_skipped(payload: bytes, said: str) -> None:
-    with pytest.raises(BadSource, match=f"offset 1.*{said}"):
+    with pytest.raises(BadSource, match=rf"offset 1.*{said}"):
         parsed([b'{"a": 1}', payload])
     skipping = SPEC.model_copy(update={"bad_messages": "skip"})
     assert parsed([b'{"a": 1}', payload], skipping).num_rows == 1
@@ -191,7 +196,12 @@ def test_kafka_goes_on_where_the_last_version_ended_and_loses_and_doubles_nothin
 
         def consume(position: Any, most: int | None = None) -> tuple[list[int], Any]:
             spec = KafkaSpec.model_validate(
-                {"servers": address, "topic": "t", "until": {"idle": 1, "rows": most}, "batch": {"rows": 150, "seconds": 60}}
+                {
+                    "servers": address,
+                    "topic": "t",
+                    "until": {"idle": 1, "rows": most},
+                    "batch": {"rows": 150, "seconds": 60},
+                }
             )
             stream = KafkaStream(spec, Parser(spec, {}, print))
             found: list[int] = []
@@ -208,6 +218,7 @@ def test_kafka_goes_on_where_the_last_version_ended_and_loses_and_doubles_nothin
         assert sorted(first + rest) == list(range(400))
         produce(400, 6)
         assert sorted(consume(end)[0]) == list(range(400, 406))
+        spec = KafkaSpec(servers=address, topic="nothing")
+        nothing = KafkaStream(spec, Parser(spec, {}, print)).batches({}, never)
         with pytest.raises(BadSource, match="no topic 'nothing'"):
-            spec = KafkaSpec(servers=address, topic="nothing")
-            next(iter(KafkaStream(spec, Parser(spec, {}, print)).batches({}, never)))
+            next(nothing)
