@@ -130,7 +130,10 @@ def start(settings: Settings, shape: EmbeddedShape) -> Keeper:
     """Start the cluster in the background and wait until all its nodes are there."""
     stop(settings.home)
     tmp = tempfile.mkdtemp(prefix="aios-", dir=_TEMPORARY)
-    environment = own_environment(settings) | {"RAY_TMPDIR": tmp}
+    kept = Path(tmp, "gcs")  # what the GCS knows outlives it
+    kept.mkdir()
+    gcs = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(kept)}
+    environment = own_environment(settings) | {"RAY_TMPDIR": tmp} | gcs
     log_file = settings.home / "logs" / "cluster.log"
     command = [sys.executable, "-m", "aios.adapters.keeper", "--home", str(settings.home), "--tmp", tmp]
     with open(log_file, "ab") as log:

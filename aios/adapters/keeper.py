@@ -18,6 +18,7 @@ from aios.adapters.processes import adopt_orphans, descendants, kill_descendants
 from aios.adapters.ray_nodes import NODE_NAME_LABEL
 
 TRIES = 4
+GCS = "gcs_server"
 STORE_BYTES = 100 * 2**20
 HEALTH = {
     "health_check_initial_delay_ms": 5000,
@@ -44,7 +45,7 @@ def main() -> None:
             signal.signal(number, lambda *_: asked.set())
         keeper.write(args.home)
         print(f"cluster at {keeper.address}, started in {time.monotonic() - began_s:.1f} s", flush=True)
-        while not asked.wait(0.5) and not cluster.head_node.dead_processes():
+        while not asked.wait(0.5) and _goes_on(cluster):
             reap()  # a killed raylet that nobody reaps would keep its workers
     finally:
         _stop(cluster)
@@ -59,6 +60,19 @@ def _start(cluster: Cluster, shape: EmbeddedShape, tmp: str) -> Keeper:
     cluster.wait_for_nodes()
     pid = os.getpid()
     return Keeper(pid, started_at(pid) or 0, tmp, cluster.address, f"http://{cluster.webui_url}")
+
+
+def _goes_on(cluster: Cluster) -> bool:
+    """Return whether the head lives; a GCS that died is started again, with all that it knew on its disk."""
+    head = cluster.head_node
+    dead = [name for name, _ in head.dead_processes()]
+    if dead == [GCS]:
+        print("the GCS ended and is started again", flush=True)
+        head.kill_gcs_server(check_alive=False)
+        head._gcs_address = None  # or it waits for the old one
+        head.start_gcs_server()
+        return True
+    return not dead
 
 
 def _add(cluster: Cluster, arguments: dict[str, Any]) -> None:

@@ -104,6 +104,31 @@ def test_a_killed_control_plane_comes_back_and_nothing_is_lost_or_run_twice(
         assert job.effects() == ["start", "end"]
 
 
+def gcs_pid() -> int:
+    from aios.adapters.processes import descendants
+    from tests.ray.test_adapter import _keeper_pid
+
+    for pid in descendants(_keeper_pid()):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/gcs_server"):
+            return pid
+    raise AssertionError("no GCS runs")
+
+
+def test_a_killed_gcs_comes_back_and_work_goes_on(client: Client, tmp_path: Path) -> None:
+    running, later = Job(tmp_path, "over-gcs"), Job(tmp_path, "after-gcs")
+    client.submit(running.document)
+    reaches(client, running, "RUNNING")
+    old = gcs_pid()
+    os.kill(old, signal.SIGKILL)
+    client.submit(later.document)
+    reaches(client, later, "RUNNING")
+    assert gcs_pid() != old
+    for job in (running, later):
+        job.let_end()
+        assert len(reaches(client, job, "SUCCEEDED").attempts) == 1
+        assert job.effects() == ["start", "end"]
+
+
 def test_a_stop_ends_it_within_its_grace(client: Client, tmp_path: Path) -> None:
     job = Job(tmp_path, "stopped", grace=30)
     client.submit(job.document)
