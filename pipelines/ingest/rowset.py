@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,7 +85,7 @@ class RayRows:
             _Deal(tuple(columns), n), batch_format="pyarrow", batch_size=None, **self.options
         )
         grouped = dealt.groupby(BUCKET, num_partitions=n).map_groups(
-            _Undealt(work), batch_format="pyarrow", **self.options
+            partial(_undealt, work=work), batch_format="pyarrow", **self.options
         )
         return RayRows(grouped, self.options, self._schema_after(work))
 
@@ -146,12 +147,8 @@ class _Deal:
         return table.append_column(BUCKET, pa.array(buckets.astype("int64")))
 
 
-@dataclass(frozen=True, slots=True)
-class _Undealt:
-    work: Work
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return self.work(table.drop_columns([BUCKET]))
+def _undealt(table: pa.Table, work: Work) -> pa.Table:
+    return work(table.drop_columns([BUCKET]))
 
 
 def hashes(table: pa.Table, columns: Sequence[str], seed: int = 0) -> np.ndarray[Any, Any]:
