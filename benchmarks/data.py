@@ -174,7 +174,7 @@ def bench(kind: str, n: int, rounds: int, seed: int, batch_size: int) -> dict[st
     }
     order = random.Random(seed)
     for _ in range(rounds + 1):  # the first round starts Ray's workers and does not count
-        root = Path(tempfile.mkdtemp(prefix="aios-bench-"))
+        root = Path(tempfile.mkdtemp(prefix="data-bench-"))
         try:
             _round(root, kind, n, make, per_task, batch_size, order, costs)
         finally:

@@ -12,6 +12,8 @@ from aios.kernel.state import State
 from aios.views import LineageNode, LineageView
 
 Edge = tuple[str, str]
+READ = "read"
+"""Where a source says which files it read, their sizes and digests: details that name no other source."""
 
 
 def lineage(state: State, root: Published) -> LineageView:
@@ -36,7 +38,8 @@ def graph(state: State) -> tuple[Mapping[str, LineageNode], frozenset[Edge]]:
         edges |= {(before, id) for before in published.inputs}
         if published.artefact.origin:
             edges.add((published.artefact.origin, id))
-        if source := _source(published.artefact):
+        source = _source(published.artefact) if published.workload else ""  # by hand, rows come from versions
+        if source:
             nodes.setdefault(source, LineageNode(source, "source"))
             edges.add((source, id))
     for node, before in _made_of_versions(state):
@@ -80,7 +83,7 @@ def _source(artefact: Artefact) -> str:
     source = _meta(artefact).get("source")
     if not isinstance(source, dict) or not source:
         return ""
-    return "source:" + ",".join(f"{name}={_word(value)}" for name, value in sorted(source.items()))
+    return "source:" + ",".join(f"{name}={_word(value)}" for name, value in sorted(source.items()) if name != READ)
 
 
 def _word(value: object) -> str:

@@ -71,7 +71,8 @@ def versions(options: Options, name: str) -> None:
     ]  # fmt: skip
     head = ["VERSION", "ROWS", "MODE", "TAGS", "PUBLISHED", "MADE BY", "FROM", "STATE"]
     show(options, listed("artefacts", views), table(options, head, rows))
-    next_is(f"aios data show {short_of(views[-1])}")
+    if there := [view for view in views if not view.removed]:
+        next_is(f"aios data show {short_of(there[-1])}")
 
 
 @data_command.command("show")
@@ -194,7 +195,7 @@ def sample(options: Options, ref: str, rows: int, seed: int, where: tuple[str, .
 
 @data_command.command("profile")
 @click.argument("ref")
-@click.option("-o", "--to", type=click.Path(path_type=Path), help="The page; the default is NAME-VERSION.html here.")
+@click.option("--to", type=click.Path(path_type=Path), help="The page; the default is NAME-VERSION.html here.")
 @common
 @click.pass_obj
 def profile(options: Options, ref: str, to: Path | None) -> None:

@@ -61,9 +61,8 @@ class OpenLineageSink:
                 yield self._run(ENDS[event.outcome], event.at_s, state, event.workload, event.attempt)
             case Published():
                 told = self._run("COMPLETE", event.at_s, state, event.workload, event.attempt)
-                told["inputs"] = [self._dataset(reference) for reference in event.inputs] + self._sources(
-                    event.artefact
-                )
+                told["inputs"] = [self._dataset(reference) for reference in event.inputs]
+                told["inputs"] += self._sources(event.artefact) if event.workload else []
                 told["outputs"] = [self._output(event)]
                 if not event.workload:
                     told["job"]["name"] = f"by hand: {event.artefact.name}"
