@@ -161,7 +161,7 @@ def _bytes(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> Words:
         return _runs(data[offsets[0] : offsets[-1]].astype(np.uint64), lengths)
     out = np.zeros(len(lengths), dtype=np.uint64)
     for i in np.flatnonzero(long):
-        out[i] = _word(data[offsets[i] : offsets[i + 1]].tobytes())
+        out[i] = _word(memoryview(data[offsets[i] : offsets[i + 1]]))
     short = np.flatnonzero(~long)
     pieces = [data[offsets[i] : offsets[i + 1]] for i in short]
     joined = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint8)
@@ -195,7 +195,7 @@ def _one(value: Any) -> np.uint64:
     return np.uint64(0) if value is None else _word(repr(value))
 
 
-def _word(value: str | bytes) -> np.uint64:
+def _word(value: str | memoryview) -> np.uint64:
     content = value.encode() if isinstance(value, str) else value
     return np.uint64(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
 

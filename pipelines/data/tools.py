@@ -55,10 +55,10 @@ class Tools:
 
     def profile(self, uri: str, path: Path, name: str) -> None:
         from pipelines.data.profile import write_profile
-        from pipelines.data.reading import load
 
         with _told(uri):
-            write_profile(load(uri), path, name)
+            table, version = opened(uri)
+            write_profile(table.scan(version), path, name)
 
     def export(self, uri: str, path: Path, where: Sequence[str]) -> int:
         with _told(uri):

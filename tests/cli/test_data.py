@@ -182,3 +182,11 @@ def test_a_table_that_is_not_on_this_machine_is_said_so(aios: Aios, plane: Serve
     ran = aios("data", "sample", "far")
     assert ran.code == 104
     assert "is not on this machine" in ran.err
+
+
+def test_profile_writes_a_page(aios: Aios, people: People, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    assert aios("data", "profile", "people@1", "--to", str(path)).code == 0
+    page = path.read_text(encoding="utf-8")
+    assert "dataset://people@1" in page
+    assert "age" in page
