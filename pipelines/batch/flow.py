@@ -17,10 +17,12 @@ import ray.data
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from pipelines.batch.spec import BatchSpec
 from pipelines.data.feed import Feed
+from pipelines.data.manifest import manifest_of
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.publish import Committed, Place, artefact, commit, place_of
 from pipelines.data.reading import opened
 from pipelines.evaluate.flow import BATCH, loaded
+from pipelines.ingest.prepare.recipe import Recipe
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 from pipelines.train.network import predict, read_card
 
@@ -90,7 +92,7 @@ def _predicted(
     model = ctx.inputs["model"].uri
     task = PredictRows(
         model, ctx.inputs["data"].uri, spec.side, tuple(feed.columns or ()), spec.keep, spec.prediction,
-        spec.probabilities, Whereabouts.of(ctx),
+        spec.probabilities, is_raw(ctx.inputs["data"].uri, read_card(Path(model))), Whereabouts.of(ctx),
     )  # fmt: skip
     ranges = ray.data.from_items(pieces, override_num_blocks=len(pieces))
     return ranges.map_batches(task, batch_format="pyarrow", batch_size=1, **options)
@@ -107,6 +109,7 @@ class PredictRows:
     keep: tuple[str, ...] | None
     prediction: str
     probabilities: bool
+    raw: bool
     whereabouts: Whereabouts
 
     def __call__(self, ranges: pa.Table) -> pa.Table:
@@ -117,7 +120,7 @@ class PredictRows:
         tables = []
         for at in range(piece["start"], piece["stop"], BATCH):
             rows = feed.take(range(at, min(at + BATCH, piece["stop"])))
-            values = rows.select(card["features"]).to_pandas().to_numpy(dtype="float64")
+            values = features_of(rows, card, self.raw).to_pandas().to_numpy(dtype="float64")
             predicted, probabilities = predict(network, card, values)
             out = rows.select([n for n in rows.schema.names if n != SIDE and (self.keep is None or n in self.keep)])
             out = out.append_column(self.prediction, pa.array(predicted))
@@ -131,10 +134,39 @@ def _columns(spec: BatchSpec, card: Mapping[str, Any], uri: str, reference: str)
     """Return what must be read, and refuse what is not there by its name."""
     table, version = opened(uri)
     names = table.schema(version).names
-    lacks = [name for name in [*card["features"], *(spec.keep or ())] if name not in names]
+    features = read_from(uri, card, reference)
+    lacks = [name for name in [*features, *(spec.keep or ())] if name not in names]
     if lacks:
         raise WorkloadFailed(f"{reference} lacks {', '.join(lacks[:5])}, which the model or keep needs")
     if spec.keep is None and spec.prediction in names:
         raise WorkloadFailed(f"{reference} has a column {spec.prediction!r} already: give prediction another name")
     kept = names if spec.keep is None else spec.keep
-    return list(dict.fromkeys([*card["features"], *kept]))
+    return list(dict.fromkeys([*features, *kept]))
+
+
+def read_from(uri: str, card: Mapping[str, Any], reference: str) -> list[str]:
+    """Return the columns that predictions are made from: the features, or the raw columns behind them.
+
+    A version that was prepared as the training's has the features. One that was not prepared goes through the model's
+    recipe. One that was prepared otherwise is refused: equal names would hold other values.
+    """
+    if is_raw(uri, card):
+        return list(Recipe.from_json(card["recipe"]).raw_schema(card["features"]).names)
+    if manifest_of(uri).get("recipe") != card.get("recipe"):
+        raise WorkloadFailed(
+            f"{reference} was prepared by other steps or statistics than the training of the model: give raw rows, or "
+            "a version that was added to with the same steps"
+        )
+    return list(card["features"])
+
+
+def features_of(rows: pa.Table, card: Mapping[str, Any], raw: bool) -> pa.Table:
+    """Return the features of rows; raw ones go the way that the rows of the training went."""
+    if not raw:
+        return rows.select(card["features"])
+    return Recipe.from_json(card["recipe"]).features_of(rows, card["features"])
+
+
+def is_raw(uri: str, card: Mapping[str, Any]) -> bool:
+    """Return whether a version still has to be prepared for a model."""
+    return bool(card.get("recipe")) and manifest_of(uri).get("recipe") is None

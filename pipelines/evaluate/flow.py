@@ -92,6 +92,11 @@ def _check_fit(card: Mapping[str, Any], manifest: Mapping[str, Any], model: str,
             f"{data} lacks {', '.join(lacks[:5])}{', …' if len(lacks) > 5 else ''}, which {model} was trained on: "
             "evaluate it on a version of the dataset that it was trained on"
         )
+    if card.get("recipe") != manifest.get("recipe"):
+        raise WorkloadFailed(
+            f"{data} was prepared by other steps or statistics than the training data of {model}: evaluate it on "
+            "that version, or on one that rows were added to with the same steps"
+        )
     if card["task"] != manifest["task"]:
         raise WorkloadFailed(f"{model} does {card['task']}, but {data} is for {manifest['task']}")
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.ingest.prepare import fitted, steps
 from pipelines.ingest.prepare.spec import Step
 from pipelines.ingest.sources.errors import BadSource, listed
+from pipelines.ingest.sources.files import type_of
 from pipelines.ingest.sources.tabular import to_table
 
 OF_ROWS = ("filter", "drop_nulls", "unique")
@@ -50,22 +51,35 @@ class Recipe:
         A row is given as it is before the first step, or behind the last join. Columns that no feature depends on,
         such as the target, need not be there.
         """
-        start = max((i + 1 for i, step in enumerate(self.steps) if step.key == "join"), default=0)
-        chain = [(s, state) for s, state in zip(self.steps, self.states, strict=True)][start:]
-        if any(step.key == "python" for step, _ in chain):
-            raise BadSource("the dataset was prepared by a function of its author, which an endpoint does not have")
-        wanted = needed([step for step, _ in chain], features, self.states[start:])
-        schema = pa.schema([(name, steps.type_of(type_)) for name, type_ in self.inputs.items() if name in wanted])
+        schema = self.raw_schema(features)
         for i, row in enumerate(rows):
             if missing := [name for name in schema.names if name not in row]:
                 raise BadSource(f"row {i + 1}: lacks {missing[0]!r}: a row has {listed(schema.names, 20)}")
             if extra := [name for name in row if name not in self.inputs]:
                 raise BadSource(f"row {i + 1}: {extra[0]!r} is no column: a row has {listed(schema.names, 20)}")
         table = to_table([{name: row[name] for name in schema.names} for row in rows], schema, "rows")
-        for step, state in chain:
+        return self.features_of(table, features)
+
+    def raw_schema(self, features: Sequence[str]) -> pa.Schema:
+        """Return the raw columns that features depend on, and their types."""
+        start = self._start()
+        wanted = needed(self.steps[start:], features, self.states[start:])
+        return pa.schema([(name, type_of(type_)) for name, type_ in self.inputs.items() if name in wanted])
+
+    def features_of(self, table: pa.Table, features: Sequence[str]) -> pa.Table:
+        """Return the features of raw rows, one row for each."""
+        start = self._start()
+        if any(step.key == "python" for step in self.steps[start:]):
+            raise BadSource("the dataset was prepared by a function of its author, which is not at hand here")
+        table = table.select(self.raw_schema(features).names)
+        for step, state in zip(self.steps[start:], self.states[start:], strict=True):
             if step.key not in OF_ROWS:
                 table = once(_within(step, table.column_names), state, table, "")
         return table.select(list(features))
+
+    def _start(self) -> int:
+        """Return where the steps begin that a row by itself can go through: behind the last join."""
+        return max((i + 1 for i, step in enumerate(self.steps) if step.key == "join"), default=0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON."""

@@ -184,6 +184,8 @@ def test_a_row_is_prepared_alike_for_training_and_for_an_answer_value_by_value()
     answered = served.serve(requests, features)
     assert answered.schema == trained.select(features).schema
     assert answered.to_pylist() == trained.select(features).to_pylist()
+    batch = served.features_of(raw, features)  # as batch inference does
+    assert batch.to_pylist() == answered.to_pylist()
     one_by_one = [served.serve([request], features).to_pylist()[0] for request in requests[:40]]
     assert one_by_one == answered.to_pylist()[:40]
 
