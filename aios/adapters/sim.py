@@ -52,6 +52,7 @@ class SimExecutor:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._silent: list[tuple[float, int, Callable[[], None]]] = []
         self._checkpoints: dict[str, float] = {}
+        self._fences: dict[WorkloadId, int] = {}  # of what storage takes, by workload
         self.torn: set[str] = set()
         """Checkpoints that can no longer be read."""
         self._held: dict[NodeId, Resources] = {}
@@ -158,6 +159,7 @@ class SimExecutor:
         attempt.works_from_s = self._now_s + (self._pace.restart_s if launch.attempt > 1 else 0.0)
         attempt.rate = throughput(launch.work.demand, [self.nodes[id] for id in launch.nodes])
         self._hold(launch)
+        self._fences[launch.work.id] = max(launch.fence, self._fences.get(launch.work.id, 0))
         self.effects.n_started += 1
         if launch.work.service:
             self.at(self._now_s + self._pace.ready_s, lambda: self._ready(key))
@@ -225,6 +227,9 @@ class SimExecutor:
         attempt = self.attempts.get(key)
         if attempt is None or attempt.phase is Phase.ENDED:
             return
+        if outcome is Outcome.SUCCEEDED and self._is_old(attempt):
+            self.effects.n_refused += 1
+            outcome, error = Outcome.LOST, "StaleFence: a newer attempt is current"
         self._ended(attempt, outcome, error)
         if outcome is Outcome.SUCCEEDED:
             work = attempt.launch.work
@@ -276,10 +281,16 @@ class SimExecutor:
     def _save(self, attempt: SimAttempt) -> None:
         work = attempt.done(self._now_s)
         step = int(work)
-        if step > attempt.saved:
+        if self._is_old(attempt):
+            self.effects.n_refused += 1
+        elif step > attempt.saved:
             attempt.saved, attempt.stored = step, work
             attempt.uri = f"sim://{attempt.launch.work.id}/{attempt.launch.attempt}/{step}"
             self._checkpoints[attempt.uri] = work
+
+    def _is_old(self, attempt: SimAttempt) -> bool:
+        """Return whether a newer attempt has begun: what this one writes is refused by storage."""
+        return attempt.launch.fence < self._fences.get(attempt.launch.work.id, 0)
 
     # -- faults
 

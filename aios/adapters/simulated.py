@@ -83,6 +83,8 @@ class Effects:
     """What really happened, counted where it happens."""
 
     n_started: int = 0
+    n_refused: int = 0
+    """Writes of attempts that were no longer current, which storage did not take."""
     n_finished: dict[WorkloadId, int] = field(default_factory=dict)
     wasted: float = 0.0
     """Accelerator-seconds (else CPU-seconds) spent on restarts, and on work that was not saved."""

@@ -8,12 +8,13 @@ What concerns time is in ``liveness``; the numbers are those of ``docs/simulatio
 from aios.kernel.invariants.history import History
 from aios.kernel.invariants.liveness import bound_s, idle_beside_work, left_behind, maimed, stuck
 from aios.kernel.invariants.safety import violations
-from aios.kernel.invariants.steps import turn_violations
+from aios.kernel.invariants.steps import judged, turn_violations
 
 __all__ = [
     "History",
     "bound_s",
     "idle_beside_work",
+    "judged",
     "left_behind",
     "maimed",
     "stuck",

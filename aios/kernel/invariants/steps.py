@@ -51,6 +51,11 @@ SAID_ANYWAY = (PlacementDiffered, TenantPaused, TenantResumed, NodeDrainRequeste
 
 def turn_violations(before: State, events: Sequence[Event]) -> tuple[str, ...]:
     """Return what is wrong with a step from one state to the next, event by event."""
+    return judged(before, events)[0]
+
+
+def judged(before: State, events: Sequence[Event]) -> tuple[tuple[str, ...], State]:
+    """Return what is wrong with the events of a turn, and the state after them."""
     found: list[str] = []
     state = before
     for event in events:
@@ -69,7 +74,7 @@ def turn_violations(before: State, events: Sequence[Event]) -> tuple[str, ...]:
         state = after
     found.extend(time_does_not_run_back(events))
     found.extend(who_is_preempted_for_gets_room(state, events))
-    return tuple(found)
+    return tuple(found), state
 
 
 # -- of states
