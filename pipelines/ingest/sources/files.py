@@ -225,13 +225,24 @@ def schema_of(source: SourceSpec, files: Files) -> pa.Schema | None:
         for name, schema in schemas[1:]:
             _same_columns(name, schema.names, schemas[0][0], schemas[0][1].names)
     _unique_names(*schemas[0])
-    try:
-        shared = pa.unify_schemas([schema for _, schema in schemas], promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise BadSource(
-            f"{schemas[0][0]} and others: {first_line(error)}; say which by types: {{COLUMN: TYPE}}"
-        ) from None
-    return with_types(shared.remove_metadata(), source)
+    return with_types(_shared([schema for _, schema in schemas]), source)
+
+
+def _shared(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return all columns with the type that holds the values of every file looked at.
+
+    Where there is none, the type of the first: reading the others then names the row.
+    """
+    shared: dict[str, pa.Field] = {}
+    for schema in schemas:
+        for field in schema.remove_metadata():
+            known = shared.setdefault(field.name, field)
+            try:
+                both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                continue
+            shared[field.name] = both.field(0)
+    return pa.schema([pa.field(field.name, field.type) for field in shared.values()])
 
 
 def with_types(schema: pa.Schema, source: SourceSpec) -> pa.Schema:

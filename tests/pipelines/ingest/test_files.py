@@ -125,6 +125,14 @@ def test_types_of_all_files_are_looked_at_before_a_row_is_read(tmp_path: Path) -
     assert table(tmp_path)["a"].to_pylist() == [1.0, 2.5]
 
 
+def test_a_file_of_another_type_is_told_by_its_row_unless_types_say_what_holds_both(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a\n1\n")
+    (tmp_path / "2.csv").write_text("a\n2\ntwo\n")
+    with pytest.raises(BadSource, match=r"2\.csv: row 2, column 'a':.*'two'.*types: \{a: string\}"):
+        table(tmp_path)
+    assert table(tmp_path, types={"a": "string"})["a"].to_pylist() == ["1", "2", "two"]
+
+
 def test_a_bad_file_can_be_skipped(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("a,b\n1,2\n")
     (tmp_path / "2.csv").write_text("a,b\n3\n")

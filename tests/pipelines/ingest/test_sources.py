@@ -236,3 +236,33 @@ def test_telemetry_of_the_host_is_that_of_the_host() -> None:
     assert 0 < first["memory_percent"] <= 100
     assert second["at"] >= first["at"]
     assert (first["sample"], second["sample"]) == (0, 1)
+
+
+def test_postgresql_is_read_in_ranges_with_its_own_types(monkeypatch: pytest.MonkeyPatch, postgres_server: str) -> None:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import make_url
+
+    there = make_url(postgres_server)
+    engine = sa.create_engine(there)
+    with engine.begin() as made:
+        made.execute(sa.text("drop table if exists readings"))
+        made.execute(
+            sa.text("create table readings (id bigint, at timestamptz, price numeric(9,2), about jsonb, ok boolean)")
+        )
+        made.execute(
+            sa.text(
+                "insert into readings select i, timestamptz '2026-03-29 01:30:00+01' + i * interval '1 minute', "
+                "i / 4.0, jsonb_build_object('n', i), i % 2 = 0 from generate_series(1, 1000) i"
+            )
+        )
+    engine.dispose()
+    monkeypatch.setenv("AIOS_SECRET_READINGS", there.password or "")
+    url = f"postgresql+psycopg://{there.username}@{there.host}:{there.port}/{there.database}"
+    rows, mark = records(url, table="readings", password="secret:readings", partition="id", parts=5, watermark="at")
+    assert rows is not None
+    assert sorted(rows["id"].to_pylist()) == list(range(1, 1001))
+    first = rows.sort_by("id").to_pylist()[0]
+    assert first["at"] == dt.datetime(2026, 3, 29, 0, 31, tzinfo=dt.UTC)
+    assert (first["price"], first["about"], first["ok"]) == (0.25, '{"n": 1}', False)
+    again, _ = records(url, after=unpacked(packed(mark)), table="readings", password="secret:readings", watermark="at")
+    assert again is None
