@@ -13,6 +13,9 @@ from aios.kernel.events import DeadlineMissed, TimeLimitReached
 from aios.kernel.state import DEADLINE_MISSED, TIME_LIMIT, Attempt, State, Status, Workload
 from placement.throughput import throughput
 
+START_S = 600.0
+"""How long an attempt may take from its grant until it runs; then it is lost, and others may have its place."""
+
 
 def duration(seconds: float) -> str:
     """Return a length of time in the two largest units that it has: ``2 h 5 min``."""

@@ -27,13 +27,11 @@ from aios.kernel.events import (
 )
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import SCHEMES, built_on, names, next_version
+from aios.kernel.limits import START_S
 from aios.kernel.ports import Observed, ObservedAttempt, Phase
 from aios.kernel.retry import after_end
 from aios.kernel.state import Attempt, Status, Workload
 from placement.model import Node, NodeId, NodeState
-
-START_S = 600.0
-"""How long an attempt may take from its grant until it runs; then it is lost, and others may have its place."""
 
 PUBLISH_CONFLICT = "PublishConflict"
 """The reason of work that goes on from a version that another published while it ran."""

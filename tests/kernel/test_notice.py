@@ -19,7 +19,8 @@ from aios.kernel.events import (
     PlacementDiffered,
     Published,
 )
-from aios.kernel.notice import START_S, differs
+from aios.kernel.limits import START_S
+from aios.kernel.notice import differs
 from aios.kernel.ports import Accepted, Phase, StopWork
 from aios.kernel.state import Status
 from placement.model import NodeState

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from aios.kernel.events import WorkloadId
-from aios.kernel.limits import due_s
-from aios.kernel.notice import START_S
+from aios.kernel.limits import START_S, due_s
 from aios.kernel.ports import ObservedAttempt, Phase
 from aios.kernel.queue import is_pending, live
 from aios.kernel.retry import LONGEST_DELAY_S
