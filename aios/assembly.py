@@ -16,6 +16,7 @@ from aios.config import API_HOST, Settings
 from aios.control.loop import Loop
 from aios.control.plane import Plane, Watched
 from aios.control.planning import ThreadedPlanning
+from aios.control.solving import ChildPlanner
 from aios.errors import CorruptLog
 from aios.store.backups import how_to_restore
 from aios.store.periodic import Backups
@@ -29,6 +30,7 @@ from placement.check import violations
 from placement.explain import explain_plan
 from placement.model import Plan, Problem
 from placement.planners.base import Budget
+from placement.planners.greedy import Greedy
 
 
 def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane:
@@ -52,7 +54,9 @@ def control_plane(parts: Mapping[str, Any], on_end: Callable[[], None]) -> Plane
 def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], None]) -> Plane:
     log = SqlLog(settings.store_url)
     executor = Watched(RayExecutor(settings.storage))
-    planning = ThreadedPlanning(plan, executor.wake)
+    planner, what_if = ChildPlanner(greedy), ChildPlanner(greedy)  # a question of a user does not hold up the cluster's
+    planner.start()
+    planning = ThreadedPlanning(planner, executor.wake)
     loop = Loop(log, executor, planning, judge=violations, version=aios.__version__)
     metrics = Metrics()
     loop.on_events(metrics)
@@ -64,15 +68,21 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
 
     facts = {**about, "autoscaling": not about["embedded"] and may_grow()}
     backups = Backups(settings.store_url, settings.backups, settings.backup_every_s, settings.backup_keep)
-    plane = Plane(log, executor, loop, plan, settings.storage, log_file, metrics.render, facts, backups.info)
+    plane = Plane(log, executor, loop, what_if, settings.storage, log_file, metrics.render, facts, backups.info)
     app = create_app(plane, settings.api_token_file.read_text(encoding="utf-8").strip())
-    plane.start(app, API_HOST, settings.api_port, on_end)
+
+    def ended() -> None:
+        planner.close()
+        what_if.close()
+        on_end()
+
+    plane.start(app, API_HOST, settings.api_port, ended)
     backups.start()
     return plane
 
 
-def plan(problem: Problem, budget: Budget) -> Plan:
-    """Return the ladder's plan, with the binding reason of everything that waits."""
-    from placement.planners import ladder  # with OR-Tools: a control plane that comes back answers before it is loaded
+def greedy(problem: Problem, budget: Budget) -> Plan:
+    """Return greedy's plan, with the binding reason of everything that waits: for when the planning process fails."""
+    from placement.planners import ladder  # with OR-Tools, which a control plane does not load as long as all is well
 
-    return explain_plan(problem, ladder.plan(problem, budget, time.monotonic))
+    return explain_plan(problem, ladder.plan(problem, budget, time.monotonic, (Greedy(),)))
