@@ -90,8 +90,9 @@ class IngestSpec(WorkloadSpec):
             )
         if self.source.stream is not None and self.mode in ("overwrite", "delete"):
             raise ValueError(f"mode {self.mode}: a stream is added to what is there: leave mode out")
-        if self.source.stream is not None and any(step.key in ("join", "unique") for step in self.prepare):
-            raise ValueError("prepare: join and unique need all rows, a stream has none: use key against doubles")
+        whole = self.drop_duplicates or any(step.key in ("join", "unique") for step in self.prepare)
+        if self.source.stream is not None and whole:
+            raise ValueError("join, unique and drop_duplicates need all rows, of a stream there are some: use key")
         return self
 
     @property
