@@ -22,6 +22,7 @@ from pipelines.data.address import Address
 from pipelines.data.feed import ingest_config, stream
 from pipelines.data.fingerprint import fingerprint
 from pipelines.data.lance_table import LanceTable
+from pipelines.data.manifest import MANIFEST
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.reading import load, opened
 from pipelines.data.table import Table, Write
@@ -212,7 +213,8 @@ def test_batch_inference_goes_on_behind_the_last_commit_and_predicts_each_row_on
     node = next(n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU"))
     table = LanceTable(str(tmp_path / "rows.lance"))
     rows = pa.table({"id": np.arange(2500), "x": np.arange(2500) % 2 / 1.0, SIDE: ["train", "test"] * 1250})
-    data = Input("dataset://rows@1", str(Address("lance", table.location, table.write(rows, Write()).version)), {})
+    version = table.write(rows, Write(properties={MANIFEST: "{}"})).version
+    data = Input("dataset://rows@1", str(Address("lance", table.location, version)), {})
     engine = engine_of("batch")
     fields = {"inputs": {"model": "model://m", "data": "dataset://rows"}, "outputs": {"data": "dataset://out"}}
     spec = engine.spec_type(kind="batch", name="out", num_cpus=1, portion_rows=1000, keep=("id",), **fields)
