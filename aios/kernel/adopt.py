@@ -10,7 +10,7 @@ from aios.kernel.events import PlanAdopted, PreemptionOrdered, ResizeOrdered, Wa
 from aios.kernel.evolve import Fold
 from aios.kernel.ports import Observed
 from aios.kernel.quarantine import shut
-from aios.kernel.queue import Proposed, kept, problem, question, yielding_for
+from aios.kernel.queue import Proposed, kept, problem, question, yielding
 from aios.kernel.resizing import GROWS_WITHIN_S, in_place, owner, parts
 from aios.kernel.room import Room
 from aios.kernel.state import State, Status
@@ -70,9 +70,9 @@ def adopt(fold: Fold, now_s: float, observed: Observed, proposed: Proposed, poli
     for change in changes:
         _send_elsewhere(fold, now_s, change, plan_id)
     if plan.grants:
-        room = Room(fold.state, observed)
+        room, leaving = Room(fold.state, observed), yielding(fold.state)
         for one in plan.grants:
-            _grant_or_keep(fold, now_s, room, one, plan_id, plan)
+            _grant_or_keep(fold, now_s, room, one, leaving.get(WorkloadId(one.demand), ()), plan_id, plan)
     for demand in present.pending:
         _say_why(fold, now_s, WorkloadId(demand.id), proposed.plan.waiting.get(demand.id))
     return not refused and not proposed.failed and question(present) == proposed.ask.question
@@ -305,11 +305,12 @@ def _resize_in_place(fold: Fold, now_s: float, order: Order, plan_id: int) -> No
     fold.record(ResizeOrdered(now_s, id, attempt.number, nodes, cause, whom, plan_id, deadline_s))
 
 
-def _grant_or_keep(fold: Fold, now_s: float, room: Room, one: Grant, plan_id: int, plan: Plan) -> None:
+def _grant_or_keep(
+    fold: Fold, now_s: float, room: Room, one: Grant, leaving: Sequence[WorkloadId], plan_id: int, plan: Plan
+) -> None:
     """Grant where there is room now; else keep the nodes until those who yield are gone."""
     id = WorkloadId(one.demand)
     demand = fold.state.workloads[id].work.demand.form(one.form)
-    leaving = yielding_for(fold.state, id)
     if not leaving and room.fits_now(demand, one.nodes):
         room.take(demand, one.nodes)
         why = f"plan {plan_id} ({plan.stats.planner}, {plan.stats.status})"

@@ -109,11 +109,10 @@ def differs(planned: tuple[NodeId, ...], actual: tuple[NodeId, ...]) -> bool:
 
 def _lost_node(attempt: Attempt, nodes: Mapping[NodeId, Node]) -> NodeId | None:
     """Return a node that is down under an attempt; a worker may be on a node that holds no work, such as the head."""
-    for id in sorted({*attempt.nodes, *attempt.actual}):
-        node = nodes.get(id)
-        if node is not None and node.state is NodeState.DOWN:
-            return id
-    return None
+    down = [id for id in attempt.nodes if (node := nodes.get(id)) is not None and node.state is NodeState.DOWN]
+    if attempt.actual != attempt.nodes:
+        down += [id for id in attempt.actual if (node := nodes.get(id)) is not None and node.state is NodeState.DOWN]
+    return min(down, default=None)
 
 
 def _progress(fold: Fold, now_s: float, workload: Workload, attempt: Attempt, seen: ObservedAttempt) -> None:

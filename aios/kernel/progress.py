@@ -10,7 +10,7 @@ from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, Re
 from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
-from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding_for
+from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding
 from aios.kernel.resizing import LATE_S, shrinks
 from aios.kernel.room import Room
 from aios.kernel.state import DEADLINE_MISSED, DEPENDENCY_PENDING, TIME_LIMIT, Attempt, State, Status, Workload
@@ -125,7 +125,7 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
     waiting = [id for id in fold.state.live if id in all_kept] if all_kept else []
     if not waiting:
         return
-    room = Room(fold.state, observed)
+    room, leaving = Room(fold.state, observed), yielding(fold.state)
     for id in waiting:
         waits = fold.state.waits[id]
         workload = fold.state.workloads[id]
@@ -138,7 +138,7 @@ def _grant_kept(fold: Fold, now_s: float, observed: Observed) -> None:
         )
         if not nodes_ready:
             fold.wait(Waits(now_s, id, "WaitingForPlan", "the nodes kept for it are no longer ready"))
-        elif workload.current is not None or yielding_for(fold.state, id):
+        elif workload.current is not None or id in leaving:
             continue
         elif room.fits_now(demand, waits.nodes):
             room.take(demand, waits.nodes)

@@ -257,14 +257,15 @@ def yields(attempt: Attempt) -> bool:
     return attempt.preempt_cause != ""
 
 
-def yielding_for(state: State, id: WorkloadId) -> tuple[WorkloadId, ...]:
-    """Return the workloads that still have to end for this one."""
-    found = []
+def yielding(state: State) -> dict[WorkloadId, list[WorkloadId]]:
+    """Return the workloads that still have to end, or to get smaller, by those for whom they do."""
+    found: dict[WorkloadId, list[WorkloadId]] = {}
     for other in live(state):
         attempt = other.current
-        if attempt is not None and (yields(attempt) or shrinks(attempt)) and id in attempt.preempted_for:
-            found.append(other.id)
-    return tuple(found)
+        if attempt is not None and attempt.preempted_for and (yields(attempt) or shrinks(attempt)):
+            for id in dict.fromkeys(attempt.preempted_for):
+                found.setdefault(id, []).append(other.id)
+    return found
 
 
 def _given_up(workload: Workload, attempt: Attempt) -> dict[NodeId, Resources]:

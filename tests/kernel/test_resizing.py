@@ -5,7 +5,7 @@ from __future__ import annotations
 from aios.kernel.actions import Action, Resize, Stop
 from aios.kernel.events import AttemptResized, Granted, PreemptionOrdered, ResizeOrdered
 from aios.kernel.ports import Phase
-from aios.kernel.queue import RESIZE_IN_PLACE_AFTER_S, problem, yielding_for
+from aios.kernel.queue import RESIZE_IN_PLACE_AFTER_S, problem, yielding
 from aios.kernel.resizing import LATE_S, above_minimum, owner
 from aios.kernel.state import Status
 from placement.model import Cause, DemandId, Grant, NodeId, Plan, Preemption, SolveStats
@@ -63,7 +63,7 @@ def test_a_service_gives_up_all_but_its_minimum_and_goes_on() -> None:
     assert not [action for action in bench.last.actions if isinstance(action, Stop)]
     assert bench["api"].status is Status.RUNNING
     assert len(bench["api"].attempts[-1].nodes) == 4, "what it has not let go of it holds"
-    assert yielding_for(bench.state, bench.id("job")) == (bench.id("api"),)
+    assert yielding(bench.state) == {bench.id("job"): [bench.id("api")]}
     bench.turn()
     assert len(resizes(bench)) == 1, "asked until it is so"
     bench.sees("api", Phase.READY, nodes=(N1,), size=1)
