@@ -16,8 +16,10 @@ from aios.config import API_HOST, Settings
 from aios.control.loop import Loop
 from aios.control.plane import Plane, Watched
 from aios.control.planning import ThreadedPlanning
+from aios.control.snapshots import Snapshots
 from aios.control.solving import ChildPlanner
 from aios.errors import CorruptLog
+from aios.store import folded
 from aios.store.backups import how_to_restore
 from aios.store.periodic import Backups
 from aios.store.sql import SqlLog
@@ -57,7 +59,8 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
     planner, what_if = ChildPlanner(greedy), ChildPlanner(greedy)  # a question of a user does not hold up the cluster's
     planner.start()
     planning = ThreadedPlanning(planner, executor.wake)
-    loop = Loop(log, executor, planning, judge=violations, version=aios.__version__)
+    snapshots = Snapshots(folded.dumps, folded.loads)
+    loop = Loop(log, executor, planning, judge=violations, version=aios.__version__, snapshots=snapshots)
     metrics = Metrics()
     loop.on_events(metrics)
     loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
 import structlog
 
 from aios.control.planning import Planning
+from aios.control.snapshots import Snapshots
 from aios.errors import StoreAnswerLost, StoreError
 from aios.kernel.adopt import Judge
 from aios.kernel.events import EpochStarted, Event, WorkloadId
@@ -51,6 +52,8 @@ class Loop:
     ----------
     poll_s : float
         The longest time between two looks at the cluster.
+    snapshots : Snapshots or None
+        Where the state is kept now and then, and begun from; None: the whole log is folded.
     """
 
     def __init__(
@@ -63,9 +66,11 @@ class Loop:
         judge: Judge = violations,
         poll_s: float = POLL_S,
         version: str = "",
+        snapshots: Snapshots | None = None,
     ) -> None:
         self._log, self._executor, self._planning = log, executor, planning
         self._policy, self._judge, self._poll_s, self._version = policy, judge, poll_s, version
+        self._snapshots = snapshots
         self._requests: deque[tuple[Request, Future[Reply]]] = deque()
         self._listeners: list[Listener] = []
         self._state = State()
@@ -76,7 +81,7 @@ class Loop:
         self._asked: Question | None = None
         self._retry_s: float | None = None
         self._trouble_s = self._patience_s = 0.0
-        self._troubled = False
+        self._troubled = self._behind = False
         self._stopped = threading.Event()
 
     @property
@@ -91,7 +96,7 @@ class Loop:
 
     def now_s(self) -> float:
         """Return the time of the log; the executor's, where no earlier clock was ahead of it."""
-        return self._executor.now_s() + self._ahead_s
+        return max(self._logged_s, self._executor.now_s() + self._ahead_s)
 
     def on_events(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -106,9 +111,14 @@ class Loop:
         return future
 
     def start(self) -> None:
-        """Take over: begin an epoch, fold the log, record the epoch."""
+        """Take over: begin an epoch, fold the log from its latest snapshot on, record the epoch."""
         self._epoch = self._log.begin()
-        self._catch_up()
+        saved = None if self._snapshots is None else self._snapshots.load(self._log)
+        if saved is not None:
+            self._state, self._logged_s = saved
+            self._sequence = self._state.version
+        for _ in self._rest():
+            pass
         self._ahead_s = max(0.0, self._logged_s - self._executor.now_s())
         began = EpochStarted(self.now_s(), self._epoch, self._version)
         self._record([began], evolve(began, self._state))
@@ -145,6 +155,8 @@ class Loop:
     def _turn(self) -> Turn | None:
         # 1. Look.
         self._troubled = False
+        if self._behind and not self._come_level():
+            return None
         observed, now_s = self._observe(), self.now_s()
         batch = self._take_requests()
         asked = [Asked(idx, request) for idx, (request, _) in enumerate(batch)]
@@ -202,6 +214,8 @@ class Loop:
         self._confirmed_s = self._logged_s = max(self._logged_s, events[-1].at_s)
         self._check(events)
         self._tell(events)
+        if self._snapshots is not None:
+            self._snapshots.consider(self._log, self._epoch, self._state, self._logged_s)
 
     def _confirm(self, turn: Turn, now_s: float) -> None:
         """Ask the log whether this is still the writer, before anything is done that no new record stands for."""
@@ -235,22 +249,28 @@ class Loop:
             self._requests.extendleft(reversed(batch))
         self._asked = None
         self._in_trouble()
+        self._come_level()
+
+    def _come_level(self) -> bool:
+        """Return whether the state is again what the log holds; nothing may be decided before it is."""
+        self._behind = True
         try:
-            written = self._catch_up()
+            written = list(self._rest())
         except Exception:
             _log.exception("store_unreadable")
-            return
+            self._in_trouble()
+            return False
+        self._behind = False
         if written:  # it was written after all, only the answer was lost
             self._tell(written)
+        return True
 
-    def _catch_up(self) -> list[Event]:
-        """Fold what the log holds beyond the state, and return it."""
-        written = []
+    def _rest(self) -> Iterator[Event]:
+        """Fold what the log holds beyond the state, and give it."""
         for sequence, event in self._log.read(self._sequence):
             self._state, self._sequence = evolve(event, self._state), sequence
             self._logged_s = max(self._logged_s, event.at_s)
-            written.append(event)
-        return written
+            yield event
 
     def _act(self, turn: Turn) -> None:
         if not turn.actions:
