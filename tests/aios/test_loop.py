@@ -40,7 +40,7 @@ class Recorder(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fail_before = self.fail_after = 0
+        self.fail_before = self.fail_after = self.fail_read = 0
 
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         if self.fail_before:
@@ -51,6 +51,12 @@ class Recorder(MemoryLog):
             self.fail_after -= 1
             raise OSError("the answer was lost")
         return last
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, Event]]:
+        if self.fail_read:
+            self.fail_read -= 1
+            raise OSError("the disk does not answer")
+        return super().read(after)
 
     def all(self) -> list[Event]:
         return [event for _, event in self.read()]
@@ -137,6 +143,21 @@ def test_a_write_whose_answer_is_lost_is_found_and_not_repeated() -> None:
     assert len(of_type(log.all(), Submitted)) == 1
     assert len(of_type(heard, Submitted)) == 1
     assert loop.state == replay(log.all())
+
+
+def test_nothing_is_decided_before_an_uncertain_write_was_looked_for() -> None:
+    """1. A write is there and its answer is lost. 2. The log cannot be read. 3. It can: nothing is written twice."""
+    loop, cluster, log = plane()
+    loop.turn()
+    reply = loop.submit(submit(want("a")))
+    log.fail_after, log.fail_read = 1, 2
+    assert loop.turn() is None
+    assert loop.turn() is None, "the log cannot be read yet"
+    assert not reply.done()
+    run_until_quiet(loop, cluster)
+    assert isinstance(reply.result(0), Accepted)
+    assert len(of_type(log.all(), Submitted)) == 1
+    assert replay(log.all()) == loop.state
 
 
 def test_trouble_with_the_cluster_passes() -> None:
