@@ -59,7 +59,14 @@ def kafka() -> Iterator[str]:
         finally:
             if before is not None:
                 os.environ["HOME"] = before
-        command = [binary, "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}"]
+        command = [
+            binary,
+            "broker",
+            "--listener-url",
+            f"tcp://{address}",
+            "--advertised-listener-url",
+            f"tcp://{address}",
+        ]
         command += ["--storage-engine", "memory://tansu/"]
         with ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)):
             eventually(lambda: answers(int(address.rpartition(":")[2])))
