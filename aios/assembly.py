@@ -57,7 +57,6 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
     log = SqlLog(settings.store_url)
     executor = Watched(RayExecutor(settings.storage))
     planner, what_if = ChildPlanner(greedy), ChildPlanner(greedy)  # a question of a user does not hold up the cluster's
-    planner.start()
     planning = ThreadedPlanning(planner, executor.wake)
     snapshots = Snapshots(folded.dumps, folded.loads)
     loop = Loop(log, executor, planning, judge=violations, version=aios.__version__, snapshots=snapshots)
@@ -80,6 +79,7 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
         on_end()
 
     plane.start(app, API_HOST, settings.api_port, ended)
+    planner.start()  # not before: requests are answered while its libraries load
     backups.start()
     return plane
 

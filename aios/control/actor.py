@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -48,7 +49,8 @@ class ControlPlane:
         self._ending = threading.Event()
         module, _, name = factory.partition(":")
         try:
-            self._service = getattr(import_module(module), name)(parts, self._ended)
+            with _nothing_collected():
+                self._service = getattr(import_module(module), name)(parts, self._ended)
         except AiosError as error:
             self._failure = f"{error.message}; {error.hint}" if error.hint else error.message
             if isinstance(error, (StoreUnavailable, StoreFull)):  # which may pass: Ray starts this one anew
@@ -66,6 +68,17 @@ class ControlPlane:
         """Leave: another control plane has taken over, or Ray starts this one anew."""
         if not self._ending.is_set():
             os._exit(0)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have Python look for no garbage for a while, and never among what was made by then: modules, a folded log."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

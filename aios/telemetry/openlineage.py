@@ -20,15 +20,17 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import structlog
 
 from aios.kernel.events import Artefact, AttemptEnded, AttemptStarted, Event, Outcome, Published, WorkloadId
 from aios.kernel.inputs import named, names
 from aios.kernel.state import State
 from aios.telemetry.files import PrivateRotatingFile
+
+if TYPE_CHECKING:
+    import httpx
 
 SPEC = "https://openlineage.io/spec"
 PRODUCER = "https://pypi.org/project/aios"
@@ -160,6 +162,8 @@ class Listener:
     """Posts lines from a thread of its own; a listener that is slow or away holds nobody up."""
 
     def __init__(self, url: str, api_key: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        import httpx  # only who has a listener loads it: a control plane is back the sooner
+
         self._url = url
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S, transport=transport)
@@ -178,6 +182,8 @@ class Listener:
         self._lines.join()
 
     def _run(self) -> None:
+        import httpx
+
         while True:
             line = self._lines.get()
             try:

@@ -23,8 +23,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ortools.linear_solver import pywraplp
-
 from placement.model import ROOT, TenantId
 from placement.shares.tree import TenantTree, dominant
 
@@ -55,7 +53,10 @@ class FairLp:
     """The programme of one tenant tree; ``solve`` returns each tenant's share."""
 
     def __init__(self, tree: TenantTree, weights: Mapping[TenantId, float]) -> None:
+        from ortools.linear_solver import pywraplp  # rarely needed where the planner has a process of its own
+
         self.tree, self.weights = tree, weights
+        self.optimal: int = pywraplp.Solver.OPTIMAL
         self.lp: Any = pywraplp.Solver.CreateSolver("GLOP")
         self.level = self.lp.NumVar(0.0, self.lp.infinity(), "level")
         self.lp.Objective().SetCoefficient(self.level, 1.0)
@@ -232,6 +233,6 @@ class FairLp:
             riser.row.SetLb((riser.most if i < n_full else riser.base) - CLOSE)
         all_full = n_full == len(rising)
         self.level.SetUb(rising[-1].full_at if all_full else self.lp.infinity())
-        if self.lp.Solve() != pywraplp.Solver.OPTIMAL:
+        if self.lp.Solve() != self.optimal:
             return None
         return float(self.level.solution_value())
