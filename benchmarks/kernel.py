@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
+import json
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +24,7 @@ from typing import TypeVar
 from aios.adapters.simulated import Pace
 from aios.control.loop import Loop
 from aios.control.planning import InlinePlanning
+from aios.control.snapshots import EVERY, Snapshots
 from aios.kernel.actions import Action
 from aios.kernel.events import (
     AttemptEnded,
@@ -37,8 +41,10 @@ from aios.kernel.events import (
     Work,
     WorkloadId,
 )
+from aios.kernel.evolve import replay
 from aios.kernel.ports import Log, Observed, ObservedAttempt, ObservedNode, Phase, Submit
 from aios.simulate import Arrival, SimReport, simulate
+from aios.store import folded
 from aios.store.memory import MemoryLog
 from aios.store.sql import SqlLog
 from placement.model import DemandId, Node, Objective, Plan, Policy, Problem, Resources, Tenant, TenantId
@@ -183,20 +189,39 @@ def _started(log: Log, cluster: Still) -> tuple[Loop, float]:
 
 
 def recovery(n_ended: int, n_live: int) -> None:
-    """Measure how long a control plane takes to be back on SQLite, and what it holds in memory then."""
+    """Measure how long a new process takes to be back on SQLite, with the oldest snapshot there may be, and without."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'aios.db'}"
         log = SqlLog(url)
         n = written(log, n_ended, n_live)
+        before = replay(itertools.islice(history(n_ended, n_live), max(1, n - EVERY)))
+        cost_s, body = _cpu(lambda: folded.dumps(before, 0.0))
+        log.save_snapshot(log.begin(), before.version, body)
         log.close()
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(f"recovery   {n_ended:,} ended, {n_live:,} live, {n:,} events, {size / 1e6:.0f} MB; CPU s until it turns")
-        before = _rss()
-        log = SqlLog(url)
-        loop, seconds = _started(log, Still(MemoryLog()))
-        print(f"           {seconds:.1f}{_goal(seconds, RECOVERY_GOAL_S)}; {_rss() - before:.0f} MiB more in memory")
-        assert len(loop.state.live) == n_live
-        log.close()
+        for how in ("snapshot", "log"):
+            found = subprocess.run(
+                [sys.executable, "-m", "benchmarks.kernel", "--recover", url, how], capture_output=True, check=True
+            )
+            seconds, memory, live = json.loads(found.stdout)
+            assert live == n_live
+            what = f"from a snapshot {n - before.version:,} events old" if how == "snapshot" else "from the log alone"
+            print(
+                f"           {seconds:.1f} {what}{_goal(seconds, RECOVERY_GOAL_S)}; {memory:.0f} MiB in memory",
+                flush=True,
+            )
+        print(f"           a snapshot: {cost_s:.1f} CPU s beside the turns, {len(body) / 1e6:.0f} MB")
+
+
+def _recover(url: str, how: str) -> None:
+    """Come back, and print what it took, the largest memory, and how much lives."""
+    log = SqlLog(url)
+    snapshots = Snapshots(folded.dumps, folded.loads, every=10**9) if how == "snapshot" else None
+    loop = Loop(log, Still(MemoryLog()), InlinePlanning(_nothing), snapshots=snapshots)
+    seconds, _ = _cpu(loop.start)
+    assert snapshots is None or snapshots.sequence
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(loop.state.live)]))
 
 
 def backlog(queues: int = QUEUES) -> SimReport:
@@ -237,11 +262,6 @@ def _cpu(call: Callable[[], T]) -> tuple[float, T]:
     return time.process_time() - before, done
 
 
-def _rss() -> float:
-    """Return the largest memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _goal(measured: float, goal: float) -> str:
     how = "met" if measured < goal else "MISSED"
     return f" (goal {goal:g} s: {how})"
@@ -253,7 +273,11 @@ def main() -> int:
     parser.add_argument("--live", type=int, default=5_000)
     parser.add_argument("--queues", type=int, default=QUEUES)
     parser.add_argument("--only", choices=("turn", "recovery", "backlog"), help="measure this alone")
+    parser.add_argument("--recover", nargs=2, metavar=("URL", "HOW"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.recover:
+        _recover(*args.recover)
+        return 0
     parts: dict[str, Callable[[], None]] = {
         "turn": lambda: turn(args.ended, args.live),
         "recovery": lambda: recovery(args.ended, args.live),

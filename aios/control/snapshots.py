@@ -14,8 +14,8 @@ import structlog
 from aios.kernel.ports import Log, StaleEpoch
 from aios.kernel.state import State
 
-EVERY = 50_000
-"""Events from one snapshot to the next: folding them takes a few seconds."""
+EVERY = 25_000
+"""Events from one snapshot to the next: folding them takes two seconds."""
 
 _log = structlog.get_logger("aios.control")
 
@@ -42,7 +42,8 @@ class Snapshots:
         beside: bool = True,
     ) -> None:
         self._dumps, self._loads, self._every, self._beside = dumps, loads, every, beside
-        self._sequence = 0  # after which the latest was taken, whether or not it could be saved
+        self.sequence = 0
+        """After which event the latest was taken, whether or not it could be saved."""
         self._thread: threading.Thread | None = None
 
     def load(self, log: Log) -> tuple[State, float] | None:
@@ -59,14 +60,14 @@ class Snapshots:
             why = f"it counts {state.version} events"
             _log.warning("snapshot_ignored", sequence=saved.sequence, why=why)
             return None
-        self._sequence = saved.sequence
+        self.sequence = saved.sequence
         return state, logged_s
 
     def consider(self, log: Log, epoch: int, state: State, logged_s: float) -> None:
         """Save a state that the log holds, where the last one was taken long enough ago."""
-        if state.version < self._sequence + self._every or (self._thread is not None and self._thread.is_alive()):
+        if state.version < self.sequence + self._every or (self._thread is not None and self._thread.is_alive()):
             return
-        self._sequence = state.version
+        self.sequence = state.version
         if not self._beside:
             self._save(log, epoch, state, logged_s)
             return
