@@ -19,6 +19,7 @@ from aios.control.planning import ThreadedPlanning
 from aios.control.snapshots import Snapshots
 from aios.control.solving import ChildPlanner
 from aios.errors import CorruptLog
+from aios.models.registrar import Registrar
 from aios.store import folded
 from aios.store.backups import how_to_restore
 from aios.store.periodic import Backups
@@ -64,6 +65,8 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
     loop.on_events(metrics)
     loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))
     loop.on_events(OpenLineageSink(senders(settings.home), instance=settings.store_url))
+
+    loop.on_events(Registrar(settings.home, settings.storage, loop.submit))
 
     def log_file(workload: str, attempt: int) -> Path:
         return Folder(settings.storage, workload, attempt).log

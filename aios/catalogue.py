@@ -7,7 +7,7 @@ from typing import Any
 
 from aios.connection import Connection
 from aios.sources import checked
-from aios.views import ArtefactList, ArtefactView, LineageView, from_json
+from aios.views import AliasList, AliasView, ArtefactList, ArtefactView, LineageView, from_json
 
 
 class Catalogue:
@@ -43,10 +43,20 @@ class Catalogue:
         found = self._wire.send("POST", "/versions/dataset", body=dict(version), params={"by": by})
         return from_json(ArtefactView, found)
 
-    def remove(self, name: str, versions: Sequence[int], *, why: str = "", by: str = "") -> tuple[ArtefactView, ...]:
+    def aliases(self, model: str) -> tuple[AliasView, ...]:
+        """Return a model's aliases, each with the version that had it before."""
+        return from_json(AliasList, self._wire.get(f"/models/{checked(model)}/aliases")).aliases
+
+    def rollback_alias(self, model: str, alias: str, *, by: str = "") -> ArtefactView:
+        """Give an alias of a model back to the version that had it before."""
+        return self._sent("POST", f"/models/{checked(model)}/aliases/{checked(alias)}/rollback", by)
+
+    def remove(
+        self, name: str, versions: Sequence[int], *, type_: str = "dataset", why: str = "", by: str = ""
+    ) -> tuple[ArtefactView, ...]:
         """Take versions out of use, before their bytes go."""
         body = {"versions": list(versions), "why": why}
-        found = self._wire.send("POST", f"{self._at('dataset', name)}/remove", body=body, params={"by": by})
+        found = self._wire.send("POST", f"{self._at(type_, name)}/remove", body=body, params={"by": by})
         return from_json(ArtefactList, found).artefacts
 
     def _sent(self, method: str, path: str, by: str) -> ArtefactView:

@@ -355,6 +355,24 @@ class ArtefactList:
 
 
 @dataclass(frozen=True, slots=True)
+class AliasView:
+    """An alias of a model: the version that has it, the one that had it before (0: none), since when and by whom."""
+
+    model: str
+    alias: str
+    version: int
+    before: int = 0
+    at_s: float = 0.0
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasList:
+    aliases: tuple[AliasView, ...] = ()
+    schemaVersion: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class EventView:
     seq: int
     type: str

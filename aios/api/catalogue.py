@@ -19,13 +19,15 @@ from aios.api.body import JsonBody
 from aios.api.overview import rules_view, tenant_views
 from aios.api.present import answers, artefact_view
 from aios.api.service import Service
-from aios.api.versions import version_view
+from aios.api.versions import version_of, version_view
 from aios.api.workloads import By, documents_of
-from aios.errors import InvalidSpec, NotFound
+from aios.errors import InvalidSpec, NotFound, Rejected
 from aios.kernel.events import Artefact
-from aios.kernel.ports import PauseTenant, ResumeTenant, Unreserve
+from aios.kernel.inputs import key_of
+from aios.kernel.ports import PauseTenant, ResumeTenant, TagVersion, Unreserve
 from aios.kernel.state import State
-from aios.views import ArtefactList, ArtefactView, PackageView, RulesView, TenantList
+from aios.models.aliases import before
+from aios.views import AliasList, AliasView, ArtefactList, ArtefactView, PackageView, RulesView, TenantList
 
 _SHA = re.compile(r"[0-9a-f]{64}")
 _PIECE = 2**20
@@ -95,6 +97,26 @@ def routes(service: Service) -> APIRouter:
         """Every model version, with what it was made from."""
         return answer(ArtefactList(_versions(service.state(), "model")))
 
+    @router.get("/models/{name}/aliases", tags=["catalogue"], **shows(AliasList))
+    def aliases(name: str) -> Response:
+        """The aliases of a model, with the version that had each before."""
+        return answer(AliasList(_aliases(service.state(), name)))
+
+    @router.post("/models/{name}/aliases/{alias}/rollback", tags=["catalogue"], **shows(ArtefactView))
+    def roll_back(name: str, alias: str, by: By = "") -> Response:
+        """Give an alias back to the version that had it before."""
+        found = {view.alias: view for view in _aliases(service.state(), name)}
+        if alias not in found:
+            raise NotFound(f"model {name!r} has no alias {alias!r}", hint=f"aliases: {', '.join(found) or 'none'}")
+        if not found[alias].before:
+            raise Rejected(
+                f"no earlier version of {name!r} that is still there had the alias {alias!r}",
+                hint=f"give it to one by its number: aios models promote {name}@VERSION --to {alias}",
+            )
+        intake.accepted(service.submit(TagVersion(f"model://{name}", alias, found[alias].before, by)))
+        state = service.state()
+        return answer(version_view(state, version_of(state, "model", f"{name}@{found[alias].before}")))
+
     @router.get("/endpoints", tags=["catalogue"], **shows(ArtefactList))
     def endpoints() -> Response:
         """Endpoints of services that answer now."""
@@ -152,6 +174,18 @@ async def _store(request: Request, digest: str, path: Path) -> int:
         os.close(fd)
         part.unlink(missing_ok=True)
     return size
+
+
+def _aliases(state: State, name: str) -> tuple[AliasView, ...]:
+    key = key_of(version_of(state, "model", name).artefact)
+    history, gone = state.tags.get(key, ()), state.removed.get(key, frozenset())
+    found = []
+    for alias in sorted({event.tag for event in history}):
+        now, earlier = before(history, alias, gone)
+        if now:
+            last = next(event for event in reversed(history) if event.tag == alias)
+            found.append(AliasView(name, alias, now, earlier, last.at_s, last.by))
+    return tuple(found)
 
 
 def _versions(state: State, type_: str) -> tuple[ArtefactView, ...]:

@@ -40,14 +40,18 @@ _NOUNS = {
     "node": ("nouns", "Nodes of the cluster: list."),
     "data": ("data", "Dataset versions: list, show, diff, tag, rollback, sample, profile, export, erase, gc."),
     "lineage": ("tracing", "Where a dataset or model came from, and what came of it."),
-    "model": ("nouns", "Model versions: list."),
+    "models": ("models", "Model versions: list, show, diff, promote, rollback, card, verify, gc."),
     "endpoint": ("nouns", "Endpoints that answer: list."),
     "event": ("nouns", "What was recorded: list."),
     "store": ("storing", "The event log itself: backup, restore, verify, list."),
     "env": ("cluster", "What Ray's own commands need to reach the cluster, for a shell."),
     "version": ("nouns", "The version of this command."),
 }
-_HIDDEN = {"nodes": ("nouns", "Same as: node list."), "tenants": ("nouns", "Same as: tenant list.")}
+_HIDDEN = {
+    "nodes": ("nouns", "Same as: node list."),
+    "tenants": ("nouns", "Same as: tenant list."),
+    "model": ("models", "Same as: models."),
+}
 _ALL = {**_DAILY, **_NOUNS, **_HIDDEN}
 
 

@@ -238,7 +238,6 @@ def _artefact_group(name: str, method: str, text: str) -> click.Group:
     return group
 
 
-model_command = _artefact_group("model", "models", "Model versions.")
 endpoint_command = _artefact_group("endpoint", "endpoints", "Endpoints that answer.")
 
 

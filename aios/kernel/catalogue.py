@@ -19,7 +19,7 @@ def tag(fold: Fold, now_s: float, asked: TagVersion) -> Reply:
         return Refused("rejected", f"{asked.key}@{asked.version} was taken out of use", "tag one that is there")
     before = tags_at(fold.state, asked.key).get(asked.tag, 0)
     if not asked.version and not before:
-        return Refused("not_found", f"{asked.key} has no tag {asked.tag!r}", "list them with `aios data versions`")
+        return Refused("not_found", f"{asked.key} has no tag {asked.tag!r}", f"list them: {_list_of(asked.key)}")
     if before != asked.version:
         fold.record(VersionTagged(now_s, asked.key, asked.tag, asked.version, asked.by))
     return Accepted((asked.key,), existing=before == asked.version)
@@ -56,7 +56,11 @@ def remove(fold: Fold, now_s: float, asked: RemoveVersions) -> Reply:
     tagged = sorted((version, name) for name, version in tags_at(state, asked.key).items() if version in asked.versions)
     if tagged:
         version, name = tagged[0]
-        hint = f"move or delete the tag: aios data tag {asked.key.partition('://')[2]} {name} --delete"
+        type_, _, of = asked.key.partition("://")
+        command = (
+            f"aios models retire {of} --alias {name}" if type_ == "model" else f"aios data tag {of} {name} --delete"
+        )
+        hint = f"move or delete the tag: {command}"
         return Refused("rejected", f"{asked.key}@{version} has the tag {name!r}", hint)
     for (key, number), reader in in_use(state).items():
         if key == asked.key and number in asked.versions:
@@ -79,6 +83,10 @@ def in_use(state: State) -> dict[tuple[str, int], WorkloadId]:
 
 def _no_version(key: str, version: int, n: int) -> Refused:
     there = f"it has versions 1 to {n}" if n else "it has none"
-    return Refused(
-        "not_found", f"there is no {key}@{version}", f"{there}: aios data versions {key.partition('://')[2]}"
-    )
+    return Refused("not_found", f"there is no {key}@{version}", f"{there}: {_list_of(key)}")
+
+
+def _list_of(key: str) -> str:
+    """Return the command that lists the versions of a name."""
+    type_, _, name = key.partition("://")
+    return f"aios models list {name}" if type_ == "model" else f"aios data versions {name}"

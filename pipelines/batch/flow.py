@@ -23,6 +23,7 @@ from pipelines.data.publish import Committed, Place, artefact, commit, place_of
 from pipelines.data.reading import opened
 from pipelines.evaluate.flow import BATCH, loaded
 from pipelines.ingest.prepare.recipe import Recipe
+from pipelines.models.verified import verified
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 from pipelines.train.network import predict, read_card
 
@@ -36,7 +37,7 @@ def predict_rows(spec: BatchSpec, ctx: RunContext) -> Result:
     quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
     model, data = ctx.inputs["model"], ctx.inputs["data"]
-    card = read_card(Path(model.uri))
+    card = read_card(verified(model, ctx.storage))
     feed = Feed(data.uri, _columns(spec, card, data.uri, data.reference), side=spec.side, seed=None)
     if not feed.n_rows:
         raise WorkloadFailed(f"{data.reference} has no rows on side {spec.side!r}: there is nothing to predict")

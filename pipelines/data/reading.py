@@ -53,6 +53,12 @@ def load(uri: str, columns: Sequence[str] | None = None, side: str | None = None
     return pa.Table.from_batches(batches)
 
 
+def types_of(uri: str) -> dict[str, str]:
+    """Return the Arrow type of each column of a version, as text."""
+    table, version = opened(uri)
+    return {field.name: str(field.type) for field in table.schema(version)}
+
+
 def digest_of_version(uri: str) -> str:
     """Return the content hash of a version, as it was published."""
     table, version = opened(uri)

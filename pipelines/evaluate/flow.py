@@ -15,10 +15,12 @@ from torch import nn
 
 from aios.engines import Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
-from pipelines.data.reading import of_side, read_input
+from pipelines.data.reading import of_side, read_input, types_of
 from pipelines.evaluate.scores import missed, scores_of_classes, scores_of_quantity
 from pipelines.evaluate.spec import EvaluateSpec
 from pipelines.files import digest_of_file, write_json
+from pipelines.models.signature import misfits, told
+from pipelines.models.verified import verified
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 from pipelines.train.network import load, predict, read_card
 from pipelines.train.table import read_manifest
@@ -33,8 +35,9 @@ def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
     quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
     model, data = ctx.inputs["model"], ctx.inputs["data"]
-    card, manifest = read_card(Path(model.uri)), read_manifest(data.uri)
+    card, manifest = read_card(verified(model, ctx.storage)), read_manifest(data.uri)
     _check_fit(card, manifest, model.reference, data.reference)
+    _check_types(card, types_of(data.uri), model.reference, data.reference)
 
     # 1. Predict.
     with ended_on_request(ctx):
@@ -101,6 +104,12 @@ def _check_fit(card: Mapping[str, Any], manifest: Mapping[str, Any], model: str,
         raise WorkloadFailed(f"{model} does {card['task']}, but {data} is for {manifest['task']}")
 
 
+def _check_types(card: Mapping[str, Any], types: Mapping[str, str], model: str, data: str) -> None:
+    problems = misfits(card["signature"], types)
+    if problems:
+        raise WorkloadFailed(f"{data} does not fit the signature of {model}: {told(problems)}: cast it in its ingest")
+
+
 def _classes(card: Mapping[str, Any], expected: list[Any]) -> list[Any]:
     """Return the model's classes and those that only the data has, which are always missed."""
     return [*card["classes"], *sorted({value for value in expected if value not in card["classes"]}, key=str)]
@@ -119,6 +128,8 @@ def _report(spec: EvaluateSpec, ctx: RunContext, scores: Mapping[str, Any], n_ro
     }
     ctx.check_fence()
     write_json(path, report)
-    meta = {"model": report["model"], "data": report["data"], "rows": n_rows, "missed": failed}
+    meta: dict[str, Any] = {"model": report["model"], "data": report["data"], "rows": n_rows, "missed": failed}
+    if spec.promote is not None:
+        meta["promote"] = spec.promote
     meta["scores"] = {name: value for name, value in scores.items() if isinstance(value, float)}
     return Artefact("report", spec.name, str(path), f"sha256:{digest_of_file(path)}", json.dumps(meta))

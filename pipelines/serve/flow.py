@@ -6,7 +6,6 @@ import json
 import re
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -16,6 +15,7 @@ from ray.serve.schema import ApplicationStatus
 
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
+from pipelines.models.verified import verified
 from pipelines.run import Whereabouts, actor_options, on_nodes, quiet
 from pipelines.serve.further import FILE, Further
 from pipelines.serve.instance import app_name, delete_earlier, ensure, on_head
@@ -32,7 +32,7 @@ PROBE_TIMEOUT_S = 30.0
 def serve_model(spec: ServeSpec, ctx: RunContext) -> Result:
     """Answer at ``spec.route`` until ``ctx.stop_event`` is set."""
     quiet()
-    card = read_card(Path(ctx.inputs["model"].uri))
+    card = read_card(verified(ctx.inputs["model"], ctx.storage))
     if card["model"]["type"] == "custom":
         raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: serve it with a script workload")
     name = app_name(ctx.workload, ctx.attempt)
@@ -63,7 +63,7 @@ def _application(spec: ServeSpec, ctx: RunContext, n_fixed: int) -> serve.Applic
     """Return the endpoint: the first layer takes requests and passes the further layers their part."""
     model, nodes = ctx.inputs["model"], ctx.nodes[:n_fixed]
     where = Whereabouts(ctx.run_name, nodes, ctx.reporter)  # Serve itself replaces a replica that hangs
-    common = (model.uri, model.reference.partition("://")[2], where)
+    common = (model, str(ctx.storage), where)
     first, *rest = layers(nodes)
     others = []
     for i, layer in enumerate(rest, start=1):
@@ -78,7 +78,7 @@ def _further(spec: ServeSpec, ctx: RunContext, bundle: int, node: str) -> serve.
     model = ctx.inputs["model"]
     where = Whereabouts(ctx.run_name, (*("",) * bundle, node), ctx.reporter)
     deployment = _deployment(spec, ctx, Layer((node,), 1), "predictor")
-    return deployment.bind(model.uri, model.reference.partition("://")[2], where)
+    return deployment.bind(model, str(ctx.storage), where)
 
 
 def _deployment(spec: ServeSpec, ctx: RunContext, layer: Layer, name: str) -> serve.Deployment:

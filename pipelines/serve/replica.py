@@ -13,6 +13,8 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
+from aios.engines import Input
+from pipelines.models.verified import verified
 from pipelines.run import Whereabouts
 from pipelines.serve.further import Choice
 from pipelines.serve.raw import features_of
@@ -25,6 +27,8 @@ class Predictor:
 
     Parameters
     ----------
+    model, storage : Input, str
+        The version, which is checked against its signature each time that a replica starts, and where the keys are.
     others : sequence of (replicas, handle)
         Further deployments of the same endpoint, to which their part of the requests is passed on.
     n_fixed : int
@@ -35,8 +39,8 @@ class Predictor:
 
     def __init__(
         self,
-        folder: str,
-        version: str,
+        model: Input,
+        storage: str,
         whereabouts: Whereabouts,
         n_fixed: int = 1,
         n_own: int = 1,
@@ -44,8 +48,8 @@ class Predictor:
         further: str = "",
     ) -> None:
         torch.set_num_threads(1)
-        self.network, self.card = load(Path(folder))
-        self.version = version
+        self.network, self.card = load(verified(model, Path(storage)))
+        self.version = model.reference.partition("://")[2]
         self.weights = [n_own, *(n for n, _ in others)]
         self.handles = [None, *(handle for _, handle in others)]
         self.n_fixed, self.further = n_fixed, Choice(Path(further)) if further else None

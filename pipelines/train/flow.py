@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,14 +16,17 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from aios.checkpoints import SEAL
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
-from aios.kernel.events import Artefact
-from pipelines.data.reading import digest_of_version
+from pipelines.data.reading import digest_of_version, types_of
 from pipelines.failure import describe
-from pipelines.files import digest_of, read_json, sync_tree, write_json
+from pipelines.files import read_json
+from pipelines.models.onnx import can_export, export
+from pipelines.models.register import registered
+from pipelines.models.signature import signature_of
+from pipelines.models.weights import restore
 from pipelines.roles import name_of
 from pipelines.run import one_each, quiet, stop_file
 from pipelines.train.loop import KEEP, Job, train_worker
-from pipelines.train.network import CARD
+from pipelines.train.network import build
 from pipelines.train.notice import TellWorkers
 from pipelines.train.spec import ModelSpec, TrainSpec
 from pipelines.train.table import read_manifest
@@ -48,6 +50,8 @@ FAST = {
 def train(spec: TrainSpec, ctx: RunContext) -> Result:
     """Train on exactly the planned nodes, from ``ctx.checkpoint`` where there is one."""
     quiet()
+    if spec.onnx and not can_export():
+        raise WorkloadFailed("onnx: true needs packages that are not installed here: pip install 'aios[optimise]'")
     for name, value in FAST.items():
         os.environ.setdefault(name, value)
     manifest = read_manifest(ctx.inputs["data"].uri)
@@ -182,7 +186,7 @@ def _publish(
     data = ctx.inputs["data"]
     scores = {name: metrics[name] for name in ("accuracy", "loss") if name in metrics}
     card = {
-        "format": 1,
+        "format": 2,
         "name": name_of(spec.outputs["model"]),
         "task": manifest["task"],
         "model": _model(spec),
@@ -191,10 +195,7 @@ def _publish(
         "classes": manifest["classes"],
         "statistics": manifest["statistics"],
         "recipe": manifest.get("recipe"),
-        "signature": {
-            "inputs": [{"name": name, "type": "number"} for name in manifest["features"]],
-            "outputs": {"name": manifest["target"], "task": manifest["task"]},
-        },
+        "signature": signature_of(manifest, types_of(data.uri)),
         "trained": {
             "epochs": spec.epochs,
             "batch_size": spec.batch_size,
@@ -204,13 +205,29 @@ def _publish(
             "workers": len(ctx.nodes),
             "resumed_from": ctx.step if ctx.checkpoint else None,
             "torch": torch.__version__,
+            **({"train_loop_config": spec.train_loop_config} if spec.train_loop_config else {}),
+        },
+        "lineage": {
+            "workload": ctx.workload,
+            "attempt": ctx.attempt,
+            "tenant": ctx.tenant,
+            "code": spec.working_dir,
+            "parent": ctx.bases["model"].reference if "model" in ctx.bases else None,
         },
         "scores": scores,
         "dataset": {"reference": data.reference, "uri": data.uri, "digest": digest_of_version(data.uri)},
     }
     ctx.check_fence()
-    write_json(weights / CARD, card)
-    sync_tree(weights)
-    meta = {key: card[key] for key in ("task", "model", "trained", "scores", "dataset", "classes")}
-    artefact = Artefact("model", card["name"], str(weights), digest_of(weights), json.dumps(meta))
-    return Result((artefact,), metrics)
+    if spec.onnx:
+        _export(card, weights, ctx)
+    return Result((registered(weights, card),), metrics)
+
+
+def _export(card: dict[str, Any], folder: Path, ctx: RunContext) -> None:
+    """Add the ONNX file; a network that ONNX has no words for goes without, and the log says so."""
+    network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"])
+    restore(network, folder, card["name"])
+    try:
+        export(network, len(card["features"]), folder)
+    except Exception as error:  # the exporter's own, of many kinds
+        ctx.reporter.log(f"no model.onnx: the network cannot be exported: {str(error).splitlines()[0]}")

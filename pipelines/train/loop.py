@@ -21,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aios.engines import Reporter, WorkloadFailed
 from pipelines.files import write_json
+from pipelines.models import weights
 from pipelines.run import here, report_nodes
 from pipelines.train.checkpoint import Position, checkpoint_path, restore, save
-from pipelines.train.network import WEIGHTS, build
+from pipelines.train.network import build
 from pipelines.train.table import Streamed, Table, read_manifest, read_table
 
 ASK_EVERY_S = 0.25
@@ -237,6 +238,6 @@ def _end(job: Job, rank: int, network: nn.Module, how: str, metrics: dict[str, A
     if rank != 0:
         return
     if how == "finished":
-        torch.save(network.state_dict(), job.weights / WEIGHTS)
+        weights.save(network, job.weights)
     saved = str(checkpoint_path(job.checkpoints, at))
     write_json(job.outcome, {"ended": how, "metrics": metrics, "checkpoint": saved, "step": at.epoch})

@@ -1,6 +1,6 @@
 """The networks that can be trained, and model versions as folders: weights beside a card that says what they are.
 
-Weights are read with ``weights_only=True``: no code comes out of a model file.
+Weights are safetensors: no code comes out of a model file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import nn
 
 from aios.engines import WorkloadFailed
 from pipelines.files import read_json
+from pipelines.models.weights import restore
 
-WEIGHTS = "model.pt"
 CARD = "model.json"
 
 
@@ -82,7 +82,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     if card["model"]["type"] == "custom":
         raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: only its author's code can load it")
     network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"])
-    network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    restore(network, folder, card["name"])
     return network.eval(), card
 
 

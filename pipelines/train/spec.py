@@ -47,6 +47,7 @@ class TrainSpec(WorkloadSpec):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     checkpoint_every: Count = 1
+    onnx: bool = False
 
     @model_validator(mode="after")
     def _roles(self) -> TrainSpec:
@@ -57,6 +58,8 @@ class TrainSpec(WorkloadSpec):
             raise ValueError("train_loop_config and working_dir belong to train_loop: MODULE:FUNCTION")
         if self.train_loop is not None and self.model is not None:
             raise ValueError("model and train_loop both say what to train: give one")
+        if self.train_loop is not None and self.onnx:
+            raise ValueError("onnx belongs to model: what a train_loop makes is exported by its author's own code")
         n_workers = self.workers.num_workers if self.workers is not None else 1
         if self.batch_size < n_workers:
             raise ValueError(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from aios.client import Client
 from aios.config import NAMESPACE
@@ -26,11 +25,10 @@ from pipelines.data.manifest import MANIFEST
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.reading import load, opened
 from pipelines.data.table import Table, Write
-from pipelines.files import write_json
 from pipelines.run import slice_context
-from pipelines.train.network import build
 from placement.model import Resources
 from tests.ray.publisher import Deaf
+from tests.support.models import made, signed
 from tests.support.polling import eventually
 
 pytestmark = pytest.mark.ray
@@ -194,15 +192,8 @@ def _where(batch: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Input:
     """A model that says whether x is above 0.5."""
-    folder = tmp_path_factory.mktemp("model")
-    card = {"name": "m", "model": {"type": "linear"}, "features": ["x"], "classes": ["no", "yes"], "statistics": None}
-    write_json(folder / "model.json", {**card, "task": "classification"})
-    network = build({"type": "linear"}, 1, 2)
-    with torch.no_grad():
-        network[-1].weight.copy_(torch.tensor([[0.0], [1.0]]))  # type: ignore[operator, union-attr]
-        network[-1].bias.copy_(torch.tensor([0.5, 0.0]))  # type: ignore[operator, union-attr]
-    torch.save(network.state_dict(), folder / "model.pt")
-    return Input("model://m@1", str(folder), {})
+    storage = tmp_path_factory.mktemp("model")
+    return signed(made(storage / "model"), storage / "home", storage)
 
 
 def test_batch_inference_goes_on_behind_the_last_commit_and_predicts_each_row_once(
@@ -223,7 +214,7 @@ def test_batch_inference_goes_on_behind_the_last_commit_and_predicts_each_row_on
         return RunContext(
             workload="out-1", name="out", tenant="t", attempt=attempt, fence=attempt, nodes=(node,),
             bundles=(Resources.parse({"CPU": 1}),), inputs={"model": model, "data": data},
-            outputs={"data": "dataset://out"}, dir=tmp_path, storage=tmp_path, reporter=Deaf(),
+            outputs={"data": "dataset://out"}, dir=tmp_path, storage=Path(model.uri).parent, reporter=Deaf(),
             checkpoint=checkpoint, step=step, stop_event=threading.Event(),
         )  # fmt: skip
 

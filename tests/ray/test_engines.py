@@ -24,6 +24,7 @@ from aios.checkpoints import damage
 from aios.config import NAMESPACE
 from aios.engines import Input, Preempted, Result, RunContext, WorkloadFailed, engine_of
 from placement.model import Resources
+from tests.support.models import signed
 from tests.support.polling import eventually
 
 pytestmark = pytest.mark.ray
@@ -197,7 +198,7 @@ def trained(lab: Lab, digits: Input) -> tuple[Input, Attempt, Attempt]:
         first.end()
     second = lab.attempt("train", [lab.nodes[1]], CPU, {"data": digits}, first.heard("saved")[-1], **fields)
     (artefact,) = second.end().artefacts
-    return Input("model://digits@1", artefact.uri, json.loads(artefact.meta)), first, second
+    return signed(artefact, lab.storage / "home", lab.storage), first, second
 
 
 def test_ingest_splits_real_data_and_says_what_it_made(lab: Lab, digits: Input) -> None:

@@ -25,6 +25,7 @@ from aios.kernel.actions import Action, Launch
 from aios.kernel.events import Outcome
 from aios.kernel.ports import Log, Observed, ObservedAttempt
 from aios.kernel.state import State
+from aios.models.registrar import Registrar
 from aios.store.memory import MemoryLog
 from aios.telemetry.metrics import Metrics
 from placement.explain import explain_plan
@@ -130,6 +131,7 @@ def build(home: Path, nodes: Sequence[Node] | None = None, log: Log | None = Non
     loop = Loop(log, watched, InlinePlanning(plan), poll_s=1.0)
     metrics = Metrics()
     loop.on_events(metrics)
+    loop.on_events(Registrar(home, home / "storage", loop.submit))
     return Plane(log, watched, loop, plan, home / "storage", executor.log_file, metrics.render), executor
 
 
