@@ -26,16 +26,21 @@ from ray.exceptions import RayError
 
 from aios.adapters.fence import write_atomically
 from aios.adapters.folder import Folder
-from aios.adapters.processes import signal_all, started_at, state_of
+from aios.adapters.processes import signal_all, started_at, state_of, this_machine
 
 BEAT_S = 2.0
 """How often a sign of life is given."""
 SILENT_S = 18.0
 """How long it may be missing before its process is looked at."""
 EXAMINE_S = 8.0
-"""How long a node may take to answer such a look; and how long a process may be without any use of a CPU then."""
+"""How long a process may then be without any use of a CPU."""
+REACH_S = 45.0
+"""How long a node may take to answer such a look, which begins a process on it; that a node died Ray says itself."""
 LOOK_S = 5.0
 """The most silence that counts between two looks: who did not look cannot say that nobody spoke."""
+
+STOPPED, BUSY = frozenset("Tt"), frozenset("RD")
+"""States of a process: told to stop; and running or waiting for a CPU or a disk."""
 
 SUPERVISOR, WORKER = "supervisor", "worker"
 
@@ -48,23 +53,24 @@ class Living:
     node: str
     pid: int
     started: int
+    machine: str = ""
 
     @property
     def file_name(self) -> str:
-        return f"{self.role}@{self.node}.{self.pid}.{self.started}"
+        return ".".join([f"{self.role}@{self.node}", str(self.pid), str(self.started), *filter(None, [self.machine])])
 
     @classmethod
     def of_name(cls, name: str) -> Living | None:
         role, at, rest = name.partition("@")
         parts = rest.split(".")
-        if not at or len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        if not at or len(parts) not in (3, 4) or not (parts[1].isdecimal() and parts[2].isdecimal()):
             return None
-        return cls(role, parts[0], int(parts[1]), int(parts[2]))
+        return cls(role, parts[0], int(parts[1]), int(parts[2]), *parts[3:])
 
     @classmethod
     def this_process(cls, role: str) -> Living:
         pid = os.getpid()
-        return cls(role, str(ray.get_runtime_context().get_node_id()), pid, started_at(pid) or 0)
+        return cls(role, str(ray.get_runtime_context().get_node_id()), pid, started_at(pid) or 0, this_machine())
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,7 @@ class _Heard:
     silent_s: float = 0.0
     looked: Look | None = None
     ticks: int | None = None
+    seen_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,26 +212,24 @@ class Watch:
     def _why(self, who: Living, one: _Heard, now_s: float) -> str:
         """Return what a look at a silent process has shown; empty while nothing is proved."""
         if one.looked is None:
-            one.looked = Look(self._examine(who), now_s)
+            if one.ticks is None or now_s > one.seen_s + EXAMINE_S:
+                one.looked = Look(self._examine(who), now_s)
             return ""
         there, answer = self._answered(one.looked.answer)
-        waited_s = now_s - one.looked.asked_s
         if not there:
-            return f"its node {who.node[:8]} does not answer" if waited_s > EXAMINE_S else ""
+            return f"its node {who.node[:8]} does not answer" if now_s > one.looked.asked_s + REACH_S else ""
+        one.looked = None
         if answer is None:
             return "its process is gone"
         state, ticks = answer
-        if state in ("T", "t"):
+        if state in STOPPED:
             return "its process is stopped"
-        if one.ticks is None:
-            one.ticks = ticks
-        if waited_s <= EXAMINE_S:
+        if state in BUSY or one.ticks not in (None, ticks):  # it holds Python's lock, or waits for a CPU
+            one.silent_s, one.ticks = SILENT_S / 2, None
             return ""
         if one.ticks == ticks and one.silent_s > SILENT_S + 2 * EXAMINE_S:
             return "its process does nothing"
-        if one.ticks != ticks:  # busy: it holds Python's lock
-            one.silent_s, one.ticks = SILENT_S / 2, None
-        one.looked = None
+        one.ticks, one.seen_s = ticks, now_s
         return ""
 
 
@@ -233,11 +238,22 @@ def watch() -> Watch:
     return Watch(_examine, _answered, time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A look that needed no asking."""
+
+    value: tuple[str, int] | None
+
+
 def _examine(who: Living) -> Any:
+    if who.machine and who.machine == this_machine():  # a node that is busy to the brim need not begin a process for it
+        return Known(state_of(who.pid, who.started))
     return _on_node(who.node, state_of, who.pid, who.started)
 
 
 def _answered(look: Any) -> tuple[bool, Any]:
+    if isinstance(look, Known):
+        return True, look.value
     done, _ = ray.wait([look], timeout=0)
     if not done:
         return False, None

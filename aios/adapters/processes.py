@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,6 +46,17 @@ def started_at(pid: int) -> int | None:
     """Return when a process began, in ticks since boot, which with its pid names it; None where it has ended."""
     stat = _stat(pid)
     return None if stat is None or stat[0] == "Z" else int(stat[19])
+
+
+@cache
+def this_machine() -> str:
+    """Return a name of what numbers this process's pids: the machine since its start, and the namespace; empty where
+    the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:12]
+    except OSError:
+        return ""
 
 
 def state_of(pid: int, started: int) -> tuple[str, int] | None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aios.adapters.folder import Folder, Held
-from aios.adapters.heartbeat import BEAT_S, EXAMINE_S, SILENT_S, WORKER, Beat, Living, Watch, beats_of, kill_named
+from aios.adapters.heartbeat import (
+    BEAT_S,
+    EXAMINE_S,
+    REACH_S,
+    SILENT_S,
+    WORKER,
+    Beat,
+    Living,
+    Watch,
+    _answered,
+    _examine,
+    beats_of,
+    kill_named,
+)
+from aios.adapters.processes import started_at, this_machine
 from aios.errors import StaleFence
 from placement.model import NodeId, Resources
 
@@ -32,11 +50,10 @@ def hung_after(look: Callable[[float], Seen], until_s: float = 120.0, every_s: f
     ("look", "why"),
     [
         (lambda _: (True, ("T", 5)), "its process is stopped"),
-        (lambda _: (False, None), "its node abc does not answer"),
         (lambda _: (True, None), "its process is gone"),
     ],
 )
-def test_who_is_silent_and_stopped_gone_or_out_of_reach_is_found_within_half_a_minute(
+def test_who_is_silent_and_stopped_or_gone_is_found_within_half_a_minute(
     look: Callable[[float], Seen], why: str
 ) -> None:
     found = hung_after(look)
@@ -45,12 +62,37 @@ def test_who_is_silent_and_stopped_gone_or_out_of_reach_is_found_within_half_a_m
     assert found[1].startswith(why)
 
 
+def test_a_node_that_lives_may_be_slow_to_answer_but_not_for_ever() -> None:
+    found = hung_after(lambda _: (False, None))
+    assert found is not None
+    assert found[1].startswith("its node abc does not answer")
+    assert REACH_S < found[0] <= SILENT_S + REACH_S + BEAT_S
+    assert hung_after(lambda now_s: (now_s > SILENT_S + REACH_S - BEAT_S, ("S", int(now_s)))) is None
+
+
+def test_a_process_of_this_machine_is_looked_at_without_ray() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        who = Living(WORKER, "abc", child.pid, started_at(child.pid) or 0, this_machine())
+        assert Living.of_name(who.file_name) == who
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        there, seen = _answered(_examine(who))
+        assert there
+        assert seen[0] == "T"
+    finally:
+        child.kill()
+        child.wait()
+    assert _answered(_examine(who)) == (True, None)
+
+
 def test_who_is_silent_and_idle_hangs_and_who_is_silent_and_busy_does_not() -> None:
     found = hung_after(lambda _: (True, ("S", 5)))
     assert found is not None
     assert found[1].startswith("its process does nothing")
     assert found[0] <= SILENT_S + 4 * EXAMINE_S
-    assert hung_after(lambda now_s: (True, ("R", int(now_s * 100)))) is None
+    assert hung_after(lambda now_s: (True, ("S", int(now_s * 100)))) is None
+    assert hung_after(lambda _: (True, ("R", 5))) is None, "it waits for a CPU"
 
 
 def test_a_sign_begins_the_count_anew() -> None:
@@ -103,6 +145,4 @@ def test_a_newer_fence_silences_an_old_attempt(folder: Folder) -> None:
 
 
 def test_a_pid_that_is_another_process_now_is_not_killed() -> None:
-    import os
-
     assert kill_named([(os.getpid(), 1)]) == 0
