@@ -20,9 +20,10 @@ from pipelines.data.feed import Feed
 from pipelines.data.manifest import manifest_of
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.publish import Committed, Place, artefact, commit, place_of
-from pipelines.data.reading import opened
+from pipelines.data.reading import opened, types_of
 from pipelines.evaluate.flow import BATCH, loaded
 from pipelines.ingest.prepare.recipe import Recipe
+from pipelines.models.signature import misfits, told
 from pipelines.models.verified import verified
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
 from pipelines.train.network import predict, read_card
@@ -139,6 +140,11 @@ def _columns(spec: BatchSpec, card: Mapping[str, Any], uri: str, reference: str)
     lacks = [name for name in [*features, *(spec.keep or ())] if name not in names]
     if lacks:
         raise WorkloadFailed(f"{reference} lacks {', '.join(lacks[:5])}, which the model or keep needs")
+    problems = [] if is_raw(uri, card) else misfits(card["signature"], types_of(uri))
+    if problems:
+        raise WorkloadFailed(
+            f"{reference} does not fit the signature of the model: {told(problems)}: cast it in its ingest"
+        )
     if spec.keep is None and spec.prediction in names:
         raise WorkloadFailed(f"{reference} has a column {spec.prediction!r} already: give prediction another name")
     kept = names if spec.keep is None else spec.keep
