@@ -95,6 +95,9 @@ def _effects(events: Sequence[Event], file: Path) -> list[str]:
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     done = Counter((words[0], words[1], words[2]) for words in lines)
     wrong = [f"{' '.join(what)} happened {n} times" for what, n in done.items() if n > 1]
-    ends = [e for e in events if isinstance(e, AttemptEnded) and e.outcome is Outcome.SUCCEEDED]
+    counted = {e.work.id for e in events if isinstance(e, Submitted) and e.work.kind == "tick"}
+    ends = [
+        e for e in events if isinstance(e, AttemptEnded) and e.outcome is Outcome.SUCCEEDED and e.workload in counted
+    ]
     undone = [e for e in ends if not done["end", e.workload, str(e.attempt)]]
     return wrong + [f"{e.workload} attempt {e.attempt} counts as succeeded and did not do its work" for e in undone]

@@ -13,7 +13,7 @@ from typing import Any
 
 HOME = Path(tempfile.mkdtemp(prefix="chaos-", dir=os.environ.get("AIOS_CHAOS_DIR", "/tmp")))
 SOURCE = Path(__file__).parents[2]
-for _name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+for _name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "PYTHONDONTWRITEBYTECODE"):  # installed packages have their bytecode
     os.environ.pop(_name, None)
 os.environ |= {
     "RAY_AUTH_MODE": "token",
@@ -33,7 +33,7 @@ from aios.adapters import embedded  # noqa: E402
 from aios.adapters.folder import live_folders  # noqa: E402
 from aios.adapters.heartbeat import Living  # noqa: E402
 from aios.adapters.keeper import HEALTH  # noqa: E402
-from aios.adapters.processes import adopt_orphans, kill_descendants, reap, started_at  # noqa: E402
+from aios.adapters.processes import adopt_orphans, descendants, kill_descendants, reap, started_at  # noqa: E402
 from aios.adapters.ray_nodes import NODE_NAME_LABEL  # noqa: E402
 from aios.client import Client  # noqa: E402
 from aios.config import Settings  # noqa: E402
@@ -153,9 +153,9 @@ class World:
     def plane_pid(self) -> int:
         return int(actor.health()["pid"])
 
-    def kill_plane(self) -> float:
-        """Kill the control plane; returns how long nobody acted: until a new submission was recorded."""
-        pid = self.plane_pid()
+    def kill_plane(self, pid: int | None = None) -> float:
+        """Kill the control plane; returns how long nobody acted: until a new request was recorded."""
+        pid = pid or self.plane_pid()
         began = started_at(pid)
         killed_s = time.monotonic()
         os.kill(pid, signal.SIGKILL)
@@ -174,6 +174,15 @@ class World:
     def _pulse(self) -> int:
         self.n_pulses = getattr(self, "n_pulses", 0) + 1
         return self.n_pulses
+
+    def replica_pids(self) -> list[int]:
+        """Return the replicas of all endpoints; all of Ray's processes here descend from this one."""
+        found = []
+        for pid in descendants(os.getpid()):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ServeReplica:"):
+                    found.append(pid)
+        return found
 
     def living(self) -> list[Living]:
         """Return the processes of attempts that give signs of life."""
