@@ -9,7 +9,7 @@ from typing import Any
 
 from aios.engines import WorkloadFailed
 from aios.kernel.events import Artefact
-from aios.models.manifest import MANIFEST, digest_of_bytes, statement_of
+from aios.models.manifest import MANIFEST, SIGNATURE, digest_of_bytes, statement_of
 from pipelines.files import sync_tree, write_json, write_whole
 from pipelines.models.card import CARD as MARKDOWN
 from pipelines.models.card import markdown
@@ -29,6 +29,9 @@ def registered(folder: Path, card: Mapping[str, Any]) -> Artefact:
     Raises WorkloadFailed where a file is a pickle that cannot be made into tensors and plain values.
     """
     replaced = without_pickles(folder)
+    (folder / SIGNATURE).unlink(missing_ok=True)  # of whatever the checkpoint was made from
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # they are written for their owner alone, and workers of others read them
     full = {**card, "files": _files(folder, replaced)}
     write_json(folder / ARCHITECTURE, full)
     write_whole(folder / MARKDOWN, markdown(full).encode())
