@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check lint chaos clean
+.PHONY: help setup demo test check lint sim chaos clean
 
 help:
 	@echo "make demo   set everything up and run two teams' pipelines on an embedded Ray cluster"
 	@echo "make test   set everything up and run all tests"
 	@echo "make check  ruff, mypy, import contracts and the tests without Ray"
+	@echo "make sim    play schedules of faults against the control plane on virtual time (SEEDS=10000 FIRST=0, some minutes)"
 	@echo "make chaos  kill what can be killed on real Ray under load, and judge the log (KILLS=100 SEED=1, 15-40 minutes)"
 	@echo "make clean  remove what the build made (not .venv)"
 
@@ -37,6 +38,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+SEEDS ?= 10000
+FIRST ?= 0
+sim: setup
+	$(BIN)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST) --jobs 2
 
 KILLS ?= 100
 SEED ?= 1

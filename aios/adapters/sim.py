@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 
-from aios.adapters.simulated import Effects, Pace, Runtime, SimAttempt, estimated
+from aios.adapters.simulated import Effects, Pace, Runtime, SimAttempt, estimated, made
 from aios.kernel.actions import Action, Forget, Kill, Launch, Resize, Stop
 from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
-from aios.kernel.inputs import split
 from aios.kernel.ports import Observed, ObservedAttempt, ObservedNode, Phase
 from aios.kernel.queue import placed
 from placement.model import Node, NodeId, Resources
@@ -234,7 +233,7 @@ class SimExecutor:
         if outcome is Outcome.SUCCEEDED:
             work = attempt.launch.work
             self.effects.n_finished[work.id] = self.effects.n_finished.get(work.id, 0) + 1
-            attempt.artefacts = tuple(_made(work, attempt.launch.attempt, ref) for _, ref in work.outputs)
+            attempt.artefacts = tuple(made(work, attempt.launch.attempt, ref) for _, ref in work.outputs)
 
     def _ended(self, attempt: SimAttempt, outcome: Outcome, error: str) -> None:
         if attempt.holds:
@@ -384,19 +383,3 @@ class SimExecutor:
                 self.effects.wrong.append(f"{id}: attempts {key[1]} and {attempt.launch.attempt} run at once")
             if key[0] == id and other.launch.fence > attempt.launch.fence:
                 self.effects.wrong.append(f"{id}: attempt {attempt.launch.attempt} starts under an old fence")
-
-
-def _made(work: Work, attempt: int, reference: str) -> Artefact:
-    key, _ = split(reference)
-    scheme, _, name = key.partition("://")
-    return Artefact(scheme, name, f"sim://{work.id}/{attempt}/{name}")
-
-
-def without(observed: Observed, nodes: frozenset[NodeId], attempts: frozenset[WorkloadId]) -> Observed:
-    """Return what a cluster that answers in part would show."""
-    return replace(
-        observed,
-        nodes=tuple(seen for seen in observed.nodes if seen.node.id not in nodes),
-        attempts=tuple(seen for seen in observed.attempts if seen.workload not in attempts),
-        complete=False,
-    )

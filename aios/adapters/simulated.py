@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aios.kernel.actions import Launch
 from aios.kernel.events import Artefact, Outcome, Work, WorkloadId
-from aios.kernel.ports import Phase
+from aios.kernel.inputs import split
+from aios.kernel.ports import Observed, Phase
 from placement.model import NodeId
 
 Runtime = Callable[[Work], float]
@@ -90,3 +91,20 @@ class Effects:
     """Accelerator-seconds (else CPU-seconds) spent on restarts, and on work that was not saved."""
     wrong: list[str] = field(default_factory=list)
     """What must never be seen: two runs of one workload at once, a node that is overfilled, lost progress."""
+
+
+def made(work: Work, attempt: int, reference: str) -> Artefact:
+    """Return what an attempt made under the name that its work gave it."""
+    key, _ = split(reference)
+    scheme, _, name = key.partition("://")
+    return Artefact(scheme, name, f"sim://{work.id}/{attempt}/{name}")
+
+
+def without(observed: Observed, nodes: frozenset[NodeId], attempts: frozenset[WorkloadId]) -> Observed:
+    """Return what a cluster that answers in part would show."""
+    return replace(
+        observed,
+        nodes=tuple(seen for seen in observed.nodes if seen.node.id not in nodes),
+        attempts=tuple(seen for seen in observed.attempts if seen.workload not in attempts),
+        complete=False,
+    )

@@ -16,8 +16,8 @@ from aios.kernel.ports import Accepted, ApplyTenants, Observed, Submit
 from aios.kernel.state import State
 from aios.simulate import LONG_S, run_until_quiet
 from aios.store.memory import MemoryLog
+from tests.sim.faults import Crash
 from tests.support.building import node, submit, tenant, want
-from tests.support.chaos import Crash
 from tests.support.first_fit import first_fit
 
 

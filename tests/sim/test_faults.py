@@ -1,12 +1,13 @@
 """Fault schedules from seeds: nothing lost, nothing recorded twice, everything finishes once the faults stop.
 
-A failing seed stands in the message; ``World(seed).run()`` replays it.
+A failing seed stands in the message with the command that replays it.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 
@@ -14,16 +15,26 @@ from placement.explain import explain_plan
 from placement.model import Plan, Problem
 from placement.planners.base import Budget
 from placement.planners.ladder import plan
-from tests.support.chaos import World
+from tests.sim.faults import Rates
+from tests.sim.old_seeds import OLD_SEEDS
+from tests.sim.schedules import play
+from tests.sim.world import World
 
-N_SEEDS = int(os.environ.get("AIOS_SIM_SEEDS", "200"))
-N_PER_CASE = 25
+N_SEEDS = int(os.environ.get("AIOS_SIM_SEEDS", "1000"))
+N_PER_CASE = 50
 
 
 @pytest.mark.parametrize("first", range(0, N_SEEDS, N_PER_CASE))
 def test_every_schedule_of_faults_ends_well(first: int) -> None:
-    for seed in range(first, first + N_PER_CASE):
-        World(seed).run()
+    tally = play(range(first, first + N_PER_CASE))
+    replays = [f"{wrong}\n  python -m tests.sim --seed {seed} --trace" for seed, wrong in sorted(tally.wrong.items())]
+    assert not replays, "\n".join(replays)
+    assert tally.n_faults >= 20 * tally.n, "each has tens of faults"
+
+
+@pytest.mark.parametrize("seed", sorted(OLD_SEEDS))
+def test_what_once_found_a_bug_does_not_find_it_again(seed: int) -> None:
+    World(seed).run()
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_010))
@@ -34,13 +45,14 @@ def test_the_production_planner_goes_through_the_same(seed: int) -> None:
     World(seed, planner=ladder).run()
 
 
-def test_the_schedules_reach_every_kind_of_event_and_end() -> None:
+def test_the_schedules_reach_every_kind_of_fault_event_and_end() -> None:
     seen: Counter[str] = Counter()
-    crashes = faults = 0
-    for seed in range(40):
+    faults: Counter[str] = Counter()
+    crashes = 0
+    for seed in range(80):
         world = World(seed)
         world.run()
-        crashes, faults = crashes + world.crashes, faults + world.executor.n_faults
+        crashes, faults = crashes + world.crashes, faults + world.faults.counts
         for event in world.events():
             seen[type(event).__name__] += 1
             seen[str(getattr(event, "outcome", ""))] += 1
@@ -52,5 +64,5 @@ def test_the_schedules_reach_every_kind_of_event_and_end() -> None:
         "WaitingForPreemption", "DependencyPending", "BackingOff",
     }  # fmt: skip
     assert wanted <= set(seen), wanted - set(seen)
+    assert {field.name for field in fields(Rates)} <= set(faults), "every kind strikes"
     assert crashes > 100
-    assert faults > 1000

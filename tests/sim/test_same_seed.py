@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.chaos import World
-from tests.support.silence import silence
+from tests.sim.schedules import digest
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (3, 7, 42)
 
 
-def digest(seed: int) -> str:
-    world = World(seed)
-    with silence():
-        world.run()
-    return hashlib.sha256("\n".join(map(repr, world.events())).encode()).hexdigest()
-
-
 def test_the_same_seed_gives_the_same_log_under_other_hash_seeds() -> None:
-    code = f"from tests.sim.test_same_seed import digest\nprint('digests', *map(digest, {SEEDS}))"
+    code = f"from tests.sim.schedules import digest\nprint('digests', *map(digest, {SEEDS}))"
     logs = set()
     for hash_seed in ("0", "1", "4711"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}

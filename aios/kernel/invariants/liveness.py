@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from aios.kernel.events import WorkloadId
 from aios.kernel.limits import START_S, due_s
 from aios.kernel.ports import ObservedAttempt, Phase
+from aios.kernel.quarantine import shut
 from aios.kernel.queue import is_pending, live
 from aios.kernel.retry import LONGEST_DELAY_S
 from aios.kernel.state import State, Status, Workload
@@ -65,14 +66,14 @@ def maimed(parts: Mapping[tuple[WorkloadId, int], float], now_s: float) -> list[
     ]
 
 
-def idle_beside_work(state: State, now_s: float) -> list[str]:
-    """L6: where nothing runs, work that would fit on an empty node does not wait."""
+def idle_beside_work(state: State, now_s: float, idle_s: float = 0.0) -> list[str]:
+    """L6: where nothing runs, since a time, work that would fit on an empty node does not wait."""
     if any(workload.current is not None for workload in live(state)):
         return []
-    ready = [node for node in state.nodes.values() if node.state is NodeState.READY]
+    ready = [node for node in state.nodes.values() if node.state is NodeState.READY and not shut(state, node.id)]
     found = []
     for workload in live(state):
-        since_s = max(workload.queued_s, workload.not_before_s)
+        since_s = max(workload.queued_s, workload.not_before_s, idle_s)
         if now_s > since_s + IDLE_S and is_pending(state, workload, now_s) and _fits_alone(workload, ready):
             found.append(f"L6: {workload.id} waits {now_s - since_s:g} s beside a cluster that is idle")
     return found
@@ -96,5 +97,6 @@ def bound_s(state: State, now_s: float) -> float:
     for workload in live(state):
         if not workload.work.service:
             work_s += (workload.work.estimate_s or REST_S) + workload.work.grace_s + REST_S
-    later_s = max((moment for w in live(state) for moment in (w.not_before_s, *due_s(state, w))), default=now_s)
-    return max(now_s, min(later_s, now_s + LONGEST_DELAY_S)) + 2 * work_s + START_S + REST_S
+    later = [moment for w in live(state) for moment in (w.not_before_s, *due_s(state, w))]
+    later_s = min(max([now_s, *later]), now_s + LONGEST_DELAY_S)
+    return max([later_s, *(one.until_s for one in state.quarantines.values())]) + 2 * work_s + START_S + REST_S
