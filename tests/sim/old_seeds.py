@@ -11,4 +11,6 @@ OLD_SEEDS: dict[int, str] = {
     17: "The same rounding, after a take-over in the middle of a turn.",
     49: "Work waited for the only node large enough, which was in quarantine: the judge called the cluster idle.",
     51: "Work waited for the only node large enough, which had just become free: the judge counted the time before.",
+    782: "A pause at once cut the grace of work that was suspended: the judge took it for a second order to yield.",
+    879: "A pause at once cut the grace of a pause before it: the same.",
 }

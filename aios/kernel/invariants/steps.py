@@ -211,7 +211,9 @@ def preempted_with_cause(state: State, event: Event) -> list[str]:
     found = []
     if event.cause not in PREEMPTED_BY:
         found.append(f"I13: {victim.id} yields without a cause ({event.cause!r})")
-    if victim.status is Status.STOPPING and victim.current is not None and victim.current.preempt_cause:
+    told = victim.current if victim.status is Status.STOPPING else None
+    sooner = told is not None and told.deadline_s is not None and event.deadline_s < told.deadline_s
+    if told is not None and told.preempt_cause and not sooner:  # a grace may be cut short, as by a pause at once
         found.append(f"I13: {victim.id} was told to yield already")
     others = [state.workloads[id] for id in event.beneficiaries if id in state.workloads]
     found.extend(f"I13: {victim.id} yields for {one.id}, which is over" for one in others if one.status.over)
