@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from aios.client import Client
 from aios.views import EventView, PlanView, WorkloadView
 from examples.demo.report import Answer, Report, row_of, shares
 from examples.demo.screen import Screen
+from pipelines.data.manifest import manifest_of
+from pipelines.data.reading import load
 
 HERE = Path(__file__).parent
 DISPLACED, URGENT = "digits-train", "urgent-recount"
@@ -97,8 +97,9 @@ class Story:
             return None
         dataset = name.removesuffix("-serve")
         uri = next(found.uri for found in self._client.datasets() if found.name == dataset)
-        unseen = pd.read_parquet(Path(uri) / "test")
-        row, label = unseen.drop(columns="target").iloc[0].tolist(), unseen["target"].iloc[0]
+        features = manifest_of(uri)["features"]
+        unseen = load(uri, [*features, "target"], side="test").slice(0, 1).to_pylist()[0]
+        row, label = [unseen[name] for name in features], unseen["target"]
         request = urllib.request.Request(
             view.url, json.dumps({"rows": [row]}).encode(), {"Content-Type": "application/json"}
         )
