@@ -47,7 +47,7 @@ class LanceTable:
         if write.mode == "append" and write.base is not None:
             before = fingerprint_of(self, write.base)
             schema = evolved(self.schema(write.base), tidied(schema or schema_of(rows)))
-            onto = self._on_top(self._latest(), write, schema).version
+            onto = self._brought_on_top(write, schema).version
             write = replace(write, base=onto)
         sink = LanceSink(self.location, onto, schema, write.rows_per_file, self._committer(write, before))
         if isinstance(rows, pa.Table):
@@ -125,7 +125,7 @@ class LanceTable:
     def compact(self, write: Write) -> Commit:
         assert write.base is not None, "a version is compacted"
         total = fingerprint_of(self, write.base)
-        ds = self._on_top(self._latest(), write)
+        ds = self._brought_on_top(write)
         ds.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0, num_threads=2)
         ds = self._latest()
         actual = sum((fingerprint(batch) for batch in self.scan(ds.version)), Fingerprint())
@@ -162,7 +162,20 @@ class LanceTable:
                 continue
             if write.mode == "overwrite" or write.base is None or after.version == at + 1:
                 return after
-        raise Conflict(f"{self.location}: other writers were faster {TRIES} times: try again when there are fewer")
+        raise self._outrun()
+
+    def _brought_on_top(self, write: Write, schema: pa.Schema | None = None) -> Any:
+        """Return the table with the base on top, however many others write meanwhile; raises Conflict."""
+        for _ in range(TRIES):
+            try:
+                return self._on_top(self._latest(), write, schema)
+            except OSError as error:
+                if not _is_conflict(error):
+                    raise
+        raise self._outrun()
+
+    def _outrun(self) -> Conflict:
+        return Conflict(f"{self.location}: other writers were faster {TRIES} times: try again when there are fewer")
 
     def _on_top(self, ds: lance.LanceDataset | None, write: Write, schema: pa.Schema | None = None) -> Any:
         """Return the table with the base as its newest commit, and the new columns that it is to get."""

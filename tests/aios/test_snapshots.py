@@ -86,7 +86,7 @@ def test_control_planes_that_die_and_go_on_from_snapshots_lose_nothing(monkeypat
             return saved
 
     def loop(*parts: Any, **more: Any) -> Loop:
-        return Loop(*parts, **more, snapshots=Counted(dumps, loads, every=15, beside=False))
+        return Loop(*parts, **{**more, "snapshots": Counted(dumps, loads, every=15, beside=False)})
 
     monkeypatch.setattr(world, "Loop", loop)
     for seed in range(100, 106):
