@@ -84,7 +84,9 @@ class ProbeEngine:
         while spec.until and not Path(spec.until).exists():
             if ctx.stop_event.wait(TICK_S) and not spec.ignores_stop:
                 step += 1
-                ctx.reporter.saved(f"{ctx.dir}/{step}", step)
+                saved = ctx.dir / str(step)
+                saved.write_text("half way", encoding="utf-8")
+                ctx.reporter.saved(str(saved), step)
                 append(spec.effects, f"yield {ctx.name} {ctx.attempt} {step}")
                 raise Preempted
             time.sleep(TICK_S if spec.ignores_stop else 0)
