@@ -10,6 +10,9 @@ from typing import Any
 
 from aios.views import AttemptView, WorkloadView
 
+ENOUGH = 0.8
+"""Which part of the rows that an endpoint is asked about it has to get right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -51,17 +54,22 @@ class ShareRow:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One real request to an endpoint, checked against the label."""
+    """One real request to an endpoint, of several rows, checked against their labels."""
 
     endpoint: str
     url: str
     model: str
-    predicted: str
-    label: str
+    predicted: list[str]
+    labels: list[str]
+
+    @property
+    def n_right(self) -> int:
+        return sum(said == is_ for said, is_ in zip(self.predicted, self.labels, strict=True))
 
     @property
     def right(self) -> bool:
-        return self.predicted == self.label
+        """Whether it is right as often as a model that passed its gate is; no model is right about every row."""
+        return self.n_right >= ENOUGH * len(self.labels)
 
 
 @dataclass(slots=True)
@@ -88,7 +96,9 @@ class Report:
         if not self.resumed.get("from_step"):
             found.append("no training run was displaced and went on from its checkpoint")
         found.extend(
-            f"{a.endpoint} answered {a.predicted} for a row labelled {a.label}" for a in self.answers if not a.right
+            f"{a.endpoint} answered {' '.join(a.predicted)} for rows labelled {' '.join(a.labels)}"
+            for a in self.answers
+            if not a.right
         )
         if len(self.answers) < 2:
             found.append(f"{len(self.answers)} of 2 endpoints answered")
@@ -240,8 +250,18 @@ def text(report: Report) -> str:
         ),
         "One real request to each endpoint\n"
         + table(
-            ["endpoint", "model", "predicted", "label", "right", "url"],
-            [[a.endpoint, a.model, a.predicted, a.label, "yes" if a.right else "NO", a.url] for a in report.answers],
+            ["endpoint", "model", "predicted", "labels", "right", "url"],
+            [
+                [
+                    a.endpoint,
+                    a.model,
+                    " ".join(a.predicted),
+                    " ".join(a.labels),
+                    f"{a.n_right} of {len(a.labels)}",
+                    a.url,
+                ]
+                for a in report.answers
+            ],
         ),
     ]
     parts.append(

@@ -21,6 +21,8 @@ DISPLACED, URGENT = "digits-train", "urgent-recount"
 SERVICES = ("digits-serve", "diagnosis-serve")
 CUT_IN_AT_STEP = 20
 POLL_S = 0.5
+ASKED = 10
+"""How many unseen rows each endpoint is asked about."""
 
 
 class TookTooLong(Exception):
@@ -91,22 +93,23 @@ class Story:
             self._show.say(f"aios explain {name}: {explanation.status}: {explanation.message}")
 
     def _ask(self, name: str) -> Answer | None:
-        """Send one row that training did not see to an endpoint, and compare with its label."""
+        """Send rows that training did not see to an endpoint, and compare with their labels."""
         view = self._views()[name]
         if not view.url:
             return None
         dataset = name.removesuffix("-serve")
         uri = next(found.uri for found in self._client.datasets() if found.name == dataset)
         features = manifest_of(uri)["features"]
-        unseen = load(uri, [*features, "target"], side="test").slice(0, 1).to_pylist()[0]
-        row, label = [unseen[name] for name in features], unseen["target"]
+        unseen = load(uri, [*features, "target"], side="test").slice(0, ASKED).to_pylist()
+        rows, labels = [[row[name] for name in features] for row in unseen], [str(row["target"]) for row in unseen]
         request = urllib.request.Request(
-            view.url, json.dumps({"rows": [row]}).encode(), {"Content-Type": "application/json"}
+            view.url, json.dumps({"rows": rows}).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=30) as response:
             answer = json.load(response)
-        self._show.say(f"{view.url} says {answer['predictions'][0]}, the label is {label}")
-        return Answer(name, view.url, answer["model"], str(answer["predictions"][0]), str(label))
+        predicted = [str(prediction) for prediction in answer["predictions"]]
+        self._show.say(f"{view.url} says {' '.join(predicted)}, the labels are {' '.join(labels)}")
+        return Answer(name, view.url, answer["model"], predicted, labels)
 
     def _report(self, answers: list[Answer]) -> Report:
         views, plan, status = self._views(), self._client.plan(), self._client.status()
