@@ -9,7 +9,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def eventually(look: Callable[[], _T], *, timeout_s: float = 60.0, every_s: float = 0.1, what: str = "") -> _T:
+def eventually(look: Callable[[], _T], *, timeout_s: float = 150.0, every_s: float = 0.1, what: str = "") -> _T:
     """Return what ``look`` returns once that is true; its AssertionErrors count as not yet."""
     deadline_s = time.monotonic() + timeout_s
     while True:
