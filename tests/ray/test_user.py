@@ -239,8 +239,11 @@ def test_a_stop_ends_an_ingest_within_seconds_and_leaves_nothing_of_it(
     (view,) = client.wait(id, timeout=60)
     assert (view.status, view.attempts[-1].error) == ("STOPPED", "")
     assert time.monotonic() - began_s < SOON_S
-    assert list((settings.storage / "datasets" / "large").iterdir()) == []
     shutil.rmtree(source)
+    assert [
+        path for path in (settings.storage / "datasets").rglob("*") if path.is_file() and "large" in path.parts
+    ] == []
+    assert "large" not in {dataset.name for dataset in client.datasets()}
 
 
 FAILING_DRIVER = """
