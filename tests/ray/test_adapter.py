@@ -31,9 +31,13 @@ class RayWorld:
 
         self.storage = storage
         self.executor = RayExecutor(storage)
-        ids = {seen.name: seen.node.id for seen in self.executor.observe().nodes}
-        self.nodes: Sequence[NodeId] = (ids["a-1"], ids["a-2"], ids["b-1"])
-        self.doomed = ids["doomed"]
+        self.ids = {seen.name: seen.node.id for seen in self.executor.observe().nodes}
+        self.nodes: Sequence[NodeId] = (self.ids["a-1"], self.ids["a-2"], self.ids["b-1"])
+
+    @property
+    def doomed(self) -> NodeId:
+        """The node that the last test of this module takes away: there for no other module."""
+        return self.ids["doomed"]
 
     def work(self, name: str, n_bundles: int = 1, **others: Any) -> Work:
         from tests.ray.probe import ProbeEngine, ProbeSpec
