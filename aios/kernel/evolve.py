@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from immutables import Map
 
@@ -39,6 +38,7 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.lifecycle import WorkloadEvent
+from aios.kernel.replacing import replace
 from aios.kernel.state import Past, State
 from aios.kernel.used import with_attempt
 from placement.model import NodeId, Policy, TenantId

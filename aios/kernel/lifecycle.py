@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from aios.kernel import limits, resizing
 from aios.kernel.events import (
@@ -29,6 +28,7 @@ from aios.kernel.events import (
     TimeLimitReached,
     Waits,
 )
+from aios.kernel.replacing import replace
 from aios.kernel.state import DEPENDENCY_PENDING, Attempt, Status, Workload, waited_s
 from aios.kernel.worked import received, saved_s
 from placement.model import Node, NodeId

@@ -7,9 +7,8 @@ and ends the workload only where its spec says so.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aios.kernel.events import DeadlineMissed, TimeLimitReached
+from aios.kernel.replacing import replace
 from aios.kernel.state import DEADLINE_MISSED, TIME_LIMIT, Attempt, State, Status, Workload
 from placement.throughput import throughput
 

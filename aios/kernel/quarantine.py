@@ -9,9 +9,9 @@ Losses need no such second sign; those within moments of each other (a node that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from aios.kernel.events import AttemptEnded, Event, NodeChanged, NodeQuarantined, Outcome, QuarantineEnded
+from aios.kernel.replacing import replace
 from aios.kernel.state import Attempt, Ended, State, Workload
 from placement.model import NodeId, NodeState
 

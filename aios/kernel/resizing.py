@@ -5,9 +5,8 @@ What grows holds its new nodes from the order on; what shrinks holds the old one
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aios.kernel.events import AttemptResized, ResizeOrdered, WorkloadId
+from aios.kernel.replacing import replace
 from aios.kernel.state import Attempt, Workload
 from aios.kernel.worked import received
 from placement.model import Demand, DemandId, NodeId
