@@ -22,6 +22,9 @@ from aios.kernel.queue import placed
 from placement.model import Node, NodeId, Resources
 from placement.throughput import throughput, units
 
+TICK_S = 1e-6
+"""What a wait takes that would be lost in rounding: without it virtual time would stand still."""
+
 
 class SimExecutor:
     """An executor whose clock is ``now_s`` and whose randomness is one seed.
@@ -66,6 +69,8 @@ class SimExecutor:
         """Move to the next thing that happens, but no further than the timeout; not at all when woken."""
         if not self._woken:
             until_s = self._now_s + timeout_s
+            if until_s == self._now_s and timeout_s > 0:
+                until_s += TICK_S
             if self._due and self._due[0][0] <= until_s:
                 until_s = self._due[0][0]
             self.advance(until_s)

@@ -13,4 +13,5 @@ OLD_SEEDS: dict[int, str] = {
     51: "Work waited for the only node large enough, which had just become free: the judge counted the time before.",
     782: "A pause at once cut the grace of work that was suspended: the judge took it for a second order to yield.",
     879: "A pause at once cut the grace of a pause before it: the same.",
+    961: "A wait of less than the clock can tell apart: virtual time stood still and the loop turned for ever.",
 }

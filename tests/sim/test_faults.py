@@ -20,7 +20,7 @@ from tests.sim.old_seeds import OLD_SEEDS
 from tests.sim.schedules import play
 from tests.sim.world import World
 
-N_SEEDS = int(os.environ.get("AIOS_SIM_SEEDS", "500"))
+N_SEEDS = int(os.environ.get("AIOS_SIM_SEEDS", "1000"))
 N_PER_CASE = 50
 
 

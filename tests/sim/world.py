@@ -10,12 +10,12 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import lru_cache
 
 from aios.control.loop import Loop
 from aios.control.planning import PlannerFunction
 from aios.control.snapshots import Snapshots
 from aios.kernel.events import EpochStarted, Event, Published, WorkloadId
-from aios.kernel.evolve import replay
 from aios.kernel.invariants import History, bound_s, idle_beside_work, judged, left_behind, maimed, stuck, violations
 from aios.kernel.ports import Accepted, ApplyTenants, Refused, Reply, Request, StopWork, Submit
 from aios.kernel.state import State, Status
@@ -38,6 +38,9 @@ SNAPSHOT_EVERY = 40
 MOST_TURNS = 20_000
 """A schedule has some two hundred; one that never goes quiet is violated here."""
 
+_loads = lru_cache(maxsize=2)(loads)
+"""A snapshot that several control planes begin from is read once: the same bytes give the same state."""
+
 
 class World:
     """A cluster, people who ask until they are answered, and control planes that die."""
@@ -54,6 +57,7 @@ class World:
         self.executor.takeover = self._taken_over
         self.log = ChaosLog(self.faults, self._judge_events)
         self.folded, self.history = State(), History()
+        self.judged = self.folded
         self.asked: list[tuple[Request, Future[Reply] | None, int]] = []
         self.answered: dict[str, tuple[str, ...]] = {}
         self.loop: Loop | None = None
@@ -96,9 +100,11 @@ class World:
             return False
         state = loop.state
         self._check(self.wrong)
-        self._check(violations(state, None if self.turns % 8 == 0 else state.live))
+        if state is not self.judged:  # a turn without events leaves the very state that was judged before
+            self.judged = state
+            self._check(violations(state, None if self.turns % 8 == 0 else state.live))
+            self._check_fold(state, whole=False)
         self._check(self.sim.effects.wrong + self.executor.twice_wrong)
-        self._check_fold(state, whole=False)
         self._collect()
         self._check_time(loop, turn is not None)
         quiet = turn is not None and not turn.events and not turn.actions and self.sim.now_s() > PEOPLE_UNTIL_S
@@ -112,7 +118,7 @@ class World:
         if self.faults.hits("clock_jump"):
             self.executor.skew_s = self.rng.choice((-3600.0, -30.0, 0.0, 5.0, 60.0))
         planning = ChaosPlanning(self.planner, self.rng.choice((0.0, 2.0)), self.faults)
-        snapshots = Snapshots(dumps, loads, every=SNAPSHOT_EVERY, beside=False)
+        snapshots = Snapshots(dumps, _loads, every=SNAPSHOT_EVERY, beside=False)
         loop = Loop(self.log, self.executor, planning, poll_s=5.0, snapshots=snapshots)
         try:
             loop.start()
@@ -191,8 +197,8 @@ class World:
                 wrong.append(f"I6: {id} made {made.get(id, 0)} versions of {len(workload.work.outputs)} outputs")
         left = {key[0] for key in self.sim.attempts} - set(state.live)
         wrong += [f"L3: {id} is over and left something in the cluster" for id in sorted(left)]
-        wrong += [] if state == replay(self.events()) else ["I14: the log does not give the state"]
-        wrong += [] if state == self.folded else ["I14: what was judged is not the state"]
+        wrong += [] if state == self.folded else ["I14: the state is not the fold of the log"]
+        wrong += violations(state)
         self._check(wrong)
 
     # -- people
