@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipelines.ingest.joining import Other
 from pipelines.ingest.prepare.recipe import Recipe
 from pipelines.ingest.prepare.spec import Step, Unique
 from pipelines.ingest.preparing import Preparer
-from pipelines.ingest.progress import figures, metered
+from pipelines.ingest.progress import NO_METER, figures, metered
 from pipelines.ingest.quality.rules import edges_of
 from pipelines.ingest.rows import SIDE, Finish, Split
 from pipelines.ingest.rowset import LocalRows, Rowset, distinct
@@ -34,6 +35,8 @@ from pipelines.workdir import working_dir
 
 NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Invalid|Exception): \S")
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool")
+METERED = ("path", "sql")
+"""Sources whose tasks say how far they are."""
 UNFIT = (BadSource, pa.ArrowInvalid, ValueError, TypeError, KeyError)
 """What reading and cleaning raise about the user's data; anything else is not the user's."""
 
@@ -83,7 +86,7 @@ def _failed(spec: IngestSpec, error: BaseException, detail: str = "") -> Workloa
 def _bounded(
     spec: IngestSpec, ctx: RunContext, options: Mapping[str, float], previous: Mapping[str, str]
 ) -> Iterator[Portion]:
-    with metered(ctx.reporter, ctx.nodes) as meter:
+    with metered(ctx.reporter, ctx.nodes) if spec.source.kind in METERED else nullcontext(NO_METER) as meter:
         reading = collect(spec, ctx, options, previous, meter)
         if reading is None:
             return

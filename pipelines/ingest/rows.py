@@ -77,10 +77,11 @@ class Measure:
     """Return one row of sums for a batch: enough for means and spreads without a second look."""
 
     features: tuple[str, ...]
-    whereabouts: Whereabouts
+    whereabouts: Whereabouts | None = None
 
     def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
-        self.whereabouts.say()
+        if self.whereabouts is not None:
+            self.whereabouts.say()
         values = frame[list(self.features)].to_numpy(dtype="float64")
         mean = values.mean(axis=0)
         return pd.DataFrame(
