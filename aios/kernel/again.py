@@ -17,28 +17,31 @@ from aios.kernel.ports import (
     Reply,
     Retry,
 )
+from aios.kernel.records import record
 from aios.kernel.reuse import unchanged
-from aios.kernel.state import State, Status, Workload
+from aios.kernel.state import State, Status, Tombstone
 from aios.kernel.submitting import new_id
 from placement.model import DemandId
 
 
 def retry_work(fold: Fold, now_s: float, retry: Retry) -> Reply:
     """Submit again what did not succeed, in its place: it needs what succeeded before and what is tried again now."""
-    unknown = [id for id in retry.workloads if id not in fold.state.workloads]
+    found = [one for id in retry.workloads if (one := record(fold.state, id)) is not None]
+    works = {id: fold.state.workloads[id].work for id in retry.workloads if id in fold.state.workloads}
+    works.update({work.id: work for work in retry.retired if work.id in fold.state.retired})
+    unknown = [id for id in retry.workloads if id not in works]
     if unknown:
         return Refused("not_found", f"there is no workload {unknown[0]!r}", "list them with `aios ps -a`")
-    found = [fold.state.workloads[id] for id in retry.workloads]
     again = _again(fold.state, found, retry.afresh)
     if not again:
         which = ", ".join(f"{w.id} is {w.status.value}" for w in found)
         return Refused("rejected", f"nothing to try again: {which}", "--no-cache runs what has succeeded once more")
-    taken = [w for w in again if fold.state.names.get(w.work.name, w.id) != w.id]
+    taken = [w for w in again if fold.state.names.get(w.name, w.id) != w.id]
     if taken:
-        newer = fold.state.names[taken[0].work.name]
+        newer = fold.state.names[taken[0].name]
         return Refused("rejected", f"{taken[0].id} was submitted again already, as {newer}", f"aios retry {newer}")
-    ids = {w.id: new_id(fold.state, w.work.name, nth) for nth, w in enumerate(again)}
-    todo = {w.id: w.work for w in again}
+    ids = {w.id: new_id(fold.state, w.name, nth) for nth, w in enumerate(again)}
+    todo = {w.id: works[w.id] for w in again}
     while todo:
         free = [id for id, work in todo.items() if not any(need in todo for need in work.needs)]
         for id in free:
@@ -49,9 +52,9 @@ def retry_work(fold: Fold, now_s: float, retry: Retry) -> Reply:
     return Accepted(tuple(ids.values()))
 
 
-def _again(state: State, found: Sequence[Workload], afresh: bool) -> list[Workload]:
+def _again(state: State, found: Sequence[Tombstone], afresh: bool) -> list[Tombstone]:
     """Return what has to run again: what did not succeed, what read something older, and what needs either."""
-    again: dict[WorkloadId, Workload] = {}
+    again: dict[WorkloadId, Tombstone] = {}
     for workload in found:  # what is needed stands before what needs it
         over = workload.status.over
         if over and (afresh or workload.status is not Status.SUCCEEDED or not unchanged(state, workload, again)):

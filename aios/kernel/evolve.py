@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from immutables import Map
 
@@ -17,6 +18,7 @@ from aios.kernel.events import (
     NodeChanged,
     NodeDrainEnded,
     NodeDrainRequested,
+    NodeForgotten,
     NodeQuarantined,
     Outcome,
     PlanAdopted,
@@ -27,6 +29,7 @@ from aios.kernel.events import (
     ReservationEnded,
     ReservationsApplied,
     ResizeOrdered,
+    Retired,
     Submitted,
     SuspendRequested,
     TenantPaused,
@@ -38,10 +41,14 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.lifecycle import WorkloadEvent
+from aios.kernel.records import short
 from aios.kernel.replacing import replace
 from aios.kernel.state import Past, State
 from aios.kernel.used import with_attempt
-from placement.model import NodeId, Policy, TenantId
+from placement.model import NodeId, NodeState, Policy, TenantId
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 def replay(events: Iterable[Event], state: State | None = None) -> State:
@@ -123,8 +130,11 @@ def _apply(event: Event, state: State) -> State:
         case Submitted():
             return _submitted(event, state)
         case NodeChanged():
-            names = state.node_names.set(event.node.id, event.name or state.node_names.get(event.node.id, ""))
-            return replace(state, nodes=state.nodes.set(event.node.id, event.node), node_names=names)
+            return _node_changed(event, state)
+        case NodeForgotten():
+            return _node_forgotten(event, state)
+        case Retired():
+            return _retired(event, state)
         case NodeDrainRequested():
             return replace(state, drains=state.drains.set(event.node, event.grace_s))
         case NodeDrainEnded():
@@ -142,6 +152,43 @@ def _apply(event: Event, state: State) -> State:
             return replace(state, removed=state.removed.set(event.key, gone))
         case _:
             return _of_a_workload(event, state)
+
+
+def _node_changed(event: NodeChanged, state: State) -> State:
+    id, down_s = event.node.id, state.down_s
+    if event.node.state is not NodeState.DOWN:
+        down_s = down_s.delete(id) if id in down_s else down_s
+    elif id not in down_s:
+        down_s = down_s.set(id, event.at_s)
+    names = state.node_names.set(id, event.name or state.node_names.get(id, ""))
+    return replace(state, nodes=state.nodes.set(id, event.node), node_names=names, down_s=down_s)
+
+
+def _node_forgotten(event: NodeForgotten, state: State) -> State:
+    id = event.node
+    state = quarantine.forgotten(state, event)
+    return replace(
+        state,
+        nodes=_less(state.nodes, id),
+        node_names=_less(state.node_names, id),
+        down_s=_less(state.down_s, id),
+        drains=_less(state.drains, id),
+    )
+
+
+def _less(table: Map[_K, _V], key: _K) -> Map[_K, _V]:
+    return table.delete(key) if key in table else table
+
+
+def _retired(event: Retired, state: State) -> State:
+    """Return the state in which only the short records of some workloads are left."""
+    found = [workload for id in event.workloads if (workload := state.workloads.get(id)) is not None]
+    over = [short(state, workload) for workload in found if workload.status.over]
+    workloads, retired = state.workloads.mutate(), state.retired.mutate()
+    for one in over:
+        del workloads[one.id]
+        retired[one.id] = one
+    return replace(state, workloads=workloads.finish(), retired=retired.finish())
 
 
 def _of_a_workload(event: WorkloadEvent, state: State) -> State:

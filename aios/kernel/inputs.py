@@ -168,9 +168,10 @@ def _upstream(state: State, workload: Workload) -> frozenset[WorkloadId]:
     todo = list(workload.work.needs)
     while todo:
         id = todo.pop()
-        if id not in seen and id in state.workloads:
+        need = state.workloads.get(id) or state.retired.get(id)
+        if id not in seen and need is not None:
             seen.add(id)
-            if (source := state.workloads[id].reused) is not None:
-                seen.add(source)  # what it made stands for what this one would have made
-            todo.extend(state.workloads[id].work.needs)
+            if need.reused is not None:
+                seen.add(need.reused)  # what it made stands for what this one would have made
+            todo.extend(need.needs)
     return frozenset(seen)

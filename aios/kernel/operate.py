@@ -33,14 +33,17 @@ from aios.kernel.ports import (
     Suspend,
     Undrain,
 )
+from aios.kernel.records import status_of
 from aios.kernel.state import Status, Workload
 from placement.model import NodeState, TenantId
 
 
 def stop(fold: Fold, now_s: float, asked: StopWork) -> Reply:
     workload = fold.state.workloads.get(asked.workload)
+    if workload is None and asked.workload in fold.state.retired:
+        return Accepted((asked.workload,), existing=True)
     if workload is None:
-        return Refused("not_found", f"there is no workload {asked.workload!r}", "list them with `aios ps`")
+        return _unknown(fold, asked.workload)
     asked_before = workload.status.over or workload.stop_requested_s is not None
     if not asked_before:
         fold.record(StopRequested(now_s, workload.id, asked.by))
@@ -51,7 +54,7 @@ def preempt(fold: Fold, now_s: float, asked: PreemptWork) -> Reply:
     """Have a running workload save its progress and wait for its next turn."""
     workload = fold.state.workloads.get(asked.workload)
     if workload is None:
-        return _unknown(asked.workload)
+        return _unknown(fold, asked.workload)
     if workload.current is None or workload.status is Status.STOPPING:
         return Refused(
             "rejected", f"{workload.id} is {workload.status.value}: only what runs can be preempted", "aios ps"
@@ -64,7 +67,7 @@ def suspend(fold: Fold, now_s: float, asked: Suspend) -> Reply:
     """Have a workload save its progress and wait until it is resumed."""
     workload = fold.state.workloads.get(asked.workload)
     if workload is None:
-        return _unknown(asked.workload)
+        return _unknown(fold, asked.workload)
     if workload.status.over:
         return Refused("rejected", f"{workload.id} is {workload.status.value}: it is over", "submit it again")
     if workload.suspended_s is not None:
@@ -79,7 +82,7 @@ def resume(fold: Fold, now_s: float, asked: Resume) -> Reply:
     """Let a suspended workload wait for its turn again."""
     workload = fold.state.workloads.get(asked.workload)
     if workload is None:
-        return _unknown(asked.workload)
+        return _unknown(fold, asked.workload)
     if workload.suspended_s is None:
         if workload.status.over:
             return Refused("rejected", f"{workload.id} is {workload.status.value}: it is over", "submit it again")
@@ -166,5 +169,8 @@ def _yield(fold: Fold, now_s: float, workload: Workload, cause: str, grace_s: fl
     fold.record(PreemptionOrdered(now_s, workload.id, attempt.number, cause, (), until_s))
 
 
-def _unknown(id: WorkloadId) -> Refused:
+def _unknown(fold: Fold, id: WorkloadId) -> Refused:
+    status = status_of(fold.state, id)
+    if status is not None:
+        return Refused("rejected", f"{id} is {status.value}: it is over", "submit it again")
     return Refused("not_found", f"there is no workload {id!r}", "list them with `aios ps`")

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from aios.kernel.actions import Action
-from aios.kernel.events import Artefact, Event, Limits, Outcome, WorkloadId
+from aios.kernel.events import Artefact, Event, Limits, Outcome, Work, WorkloadId
 from placement.model import Demand, Node, NodeId, Policy, Reservation, Resources, Tenant
 
 
@@ -134,11 +134,15 @@ class StopWork:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Submit again what of these did not succeed; with ``afresh`` what did, too."""
+    """Submit again what of these did not succeed; with ``afresh`` what did, too.
+
+    ``retired``: the work of those that have left the state, as the log has it.
+    """
 
     workloads: tuple[WorkloadId, ...]
     afresh: bool = False
     by: str = ""
+    retired: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +341,8 @@ class Log(Protocol):
     """The event log: one writer at a time, durable before ``append`` returns.
 
     ``begin`` takes over: it returns a new epoch, and from then on appends of earlier epochs raise ``StaleEpoch``.
-    ``append`` writes all the events or none. ``read`` gives (sequence number, event) in order, after ``after``.
+    ``append`` writes all the events or none. ``read`` gives (sequence number, event) in order, after ``after``;
+    ``read_workload`` gives those about one workload alone, its submission first, without a look at the others.
 
     ``save_snapshot`` replaces the snapshot before it, under the same epoch check; it raises ValueError where there is
     no event ``sequence`` yet. ``load_snapshot`` returns the latest one, None where there is none or where it is not as
@@ -350,6 +355,8 @@ class Log(Protocol):
     def append(self, epoch: int, events: Sequence[Event]) -> int: ...
 
     def read(self, after: int = 0) -> Iterator[tuple[int, Event]]: ...
+
+    def read_workload(self, workload: WorkloadId) -> Iterator[tuple[int, Event]]: ...
 
     def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None: ...
 

@@ -11,6 +11,7 @@ from aios.kernel.evolve import Fold
 from aios.kernel.inputs import is_versioned, resolve
 from aios.kernel.ports import Observed
 from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding
+from aios.kernel.records import status_of
 from aios.kernel.resizing import LATE_S, shrinks
 from aios.kernel.room import Room
 from aios.kernel.state import DEADLINE_MISSED, DEPENDENCY_PENDING, TIME_LIMIT, Attempt, State, Status, Workload
@@ -50,10 +51,10 @@ def _settle(fold: Fold, now_s: float, workload: Workload, held: Held | None) -> 
         fold.record(Finished(now_s, id, Status.FAILED.value, *why))
         return
     needs = unmet(state, workload)
-    dead = [need for need in needs if need not in state.workloads or state.workloads[need].status.over]
+    dead = [(need, how) for need in needs if (how := status_of(state, need)) is None or how.over]
     if dead:
-        how = state.workloads[dead[0]].status.value if dead[0] in state.workloads else "unknown"
-        message = f"it needs {dead[0]}, which is {how}"
+        need, how = dead[0]
+        message = f"it needs {need}, which is {'unknown' if how is None else how.value}"
         fold.record(Finished(now_s, id, Status.FAILED.value, "DependencyFailed", message))
     elif workload.suspended_s is not None:
         return

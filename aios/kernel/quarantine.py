@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from aios.kernel.events import AttemptEnded, Event, NodeChanged, NodeQuarantined, Outcome, QuarantineEnded
+from aios.kernel.events import (
+    AttemptEnded,
+    Event,
+    NodeChanged,
+    NodeForgotten,
+    NodeQuarantined,
+    Outcome,
+    QuarantineEnded,
+)
 from aios.kernel.replacing import replace
 from aios.kernel.state import Attempt, Ended, State, Workload
 from placement.model import NodeId, NodeState
@@ -78,6 +86,15 @@ def ended(state: State, event: QuarantineEnded) -> State:
         quarantines=state.quarantines.delete(event.name),
         distrusted=state.distrusted.set(event.name, replace(was, until_s=event.at_s)),
     )
+
+
+def forgotten(state: State, event: NodeForgotten) -> State:
+    """Return the state without what was held against a node, and without how often, where that is long ago."""
+    name, mishaps, distrusted = name_of(state, event.node), state.mishaps, state.distrusted
+    mishaps = mishaps.delete(event.node) if event.node in mishaps else mishaps
+    if name in distrusted and event.at_s - distrusted[name].until_s > LONGEST_S:
+        distrusted = distrusted.delete(name)
+    return replace(state, mishaps=mishaps, distrusted=distrusted)
 
 
 def name_of(state: State, id: NodeId) -> str:

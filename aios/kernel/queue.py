@@ -14,6 +14,7 @@ from aios.kernel.concurrency import held_back
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import Observed
 from aios.kernel.quarantine import shut
+from aios.kernel.records import status_of
 from aios.kernel.resizing import in_place, parts, shrinks, staying
 from aios.kernel.retry import elsewhere
 from aios.kernel.state import Attempt, State, Status, Workload
@@ -228,11 +229,14 @@ def unmet(state: State, workload: Workload) -> tuple[WorkloadId, ...]:
     """Return the workloads that must succeed (services: be ready) before this one may start."""
     if not workload.work.needs:
         return ()
-    return tuple(id for id in workload.work.needs if not _met(state.workloads.get(id)))
+    return tuple(id for id in workload.work.needs if not _met(state, id))
 
 
-def _met(need: Workload | None) -> bool:
-    return need is not None and (need.status is Status.SUCCEEDED or (need.work.service and need.ready))
+def _met(state: State, id: WorkloadId) -> bool:
+    need = state.workloads.get(id)
+    if need is None:
+        return status_of(state, id) is Status.SUCCEEDED
+    return need.status is Status.SUCCEEDED or (need.work.service and need.ready)
 
 
 def kept(state: State, id: WorkloadId) -> tuple[NodeId, ...]:

@@ -136,6 +136,10 @@ class Workload:
     def id(self) -> WorkloadId:
         return self.work.id
 
+    @property
+    def needs(self) -> tuple[WorkloadId, ...]:
+        return self.work.needs
+
     def held(self, attempt: Attempt) -> Demand:
         """Return what an attempt holds, as the demand in its form."""
         return self.work.demand.form(attempt.form)
@@ -166,6 +170,46 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What stays in the state of a workload that was retired; all else about it is in the log.
+
+    Attributes
+    ----------
+    content : str
+        Of its work: the same name and content is the same workload, for ever.
+    outputs : tuple of str
+        The references of the datasets and models that it was to make.
+    read : tuple of (reference, reference)
+        Inputs that no workload made that it needs: as they were named, and the exact version that was read.
+    reports : tuple of Artefact
+        What it said about versions: part of their lineage.
+    """
+
+    id: WorkloadId
+    name: str
+    kind: str
+    tenant: str
+    content: str
+    status: Status
+    submitted_s: float
+    finished_s: float | None
+    priority: int = 0
+    reason: str = ""
+    pipeline: str | None = None
+    needs: tuple[WorkloadId, ...] = ()
+    reused: WorkloadId | None = None
+    service: bool = False
+    user: str = ""
+    exit_code: int | None = None
+    waited_s: float = 0.0
+    ran_s: float = 0.0
+    n_attempts: int = 0
+    outputs: tuple[str, ...] = ()
+    read: tuple[tuple[str, str], ...] = ()
+    reports: tuple[Artefact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The fold. ``version`` counts events; ``epoch`` is the current writer's."""
 
@@ -174,13 +218,15 @@ class State:
     fence: int = 0  # the highest ever given
     plan_id: int = 0
     tenants: Map[TenantId, Tenant] = field(default_factory=Map)
-    workloads: Map[WorkloadId, Workload] = field(default_factory=Map)
+    workloads: Map[WorkloadId, Workload] = field(default_factory=Map)  # that live or ended lately
+    retired: Map[WorkloadId, Tombstone] = field(default_factory=Map)  # that ended longer ago
     live: tuple[WorkloadId, ...] = ()  # not over, in order of submission
     names: Map[str, WorkloadId] = field(default_factory=Map)  # newest workload of a name
     keys: Map[str, tuple[WorkloadId, ...]] = field(default_factory=Map)  # idempotency key -> ids
     nodes: Map[NodeId, Node] = field(default_factory=Map)
     drains: Map[NodeId, float | None] = field(default_factory=Map)  # drained by hand, with the grace
     node_names: Map[NodeId, str] = field(default_factory=Map)
+    down_s: Map[NodeId, float] = field(default_factory=Map)  # since when a node is DOWN
     versions: Map[str, tuple[Published, ...]] = field(default_factory=Map)  # "dataset://name" -> versions in order
     tags: Map[str, tuple[VersionTagged, ...]] = field(default_factory=Map)  # by the same key, in order
     removed: Map[str, frozenset[int]] = field(default_factory=Map)  # out of use

@@ -9,7 +9,7 @@ from aios.kernel import limits
 from aios.kernel.actions import Action
 from aios.kernel.admit import admit
 from aios.kernel.adopt import Judge, adopt
-from aios.kernel.events import Event
+from aios.kernel.events import Event, WorkloadId
 from aios.kernel.evolve import Fold
 from aios.kernel.notice import notice, starts_by_s
 from aios.kernel.ports import Answer, Asked, Observed
@@ -17,6 +17,7 @@ from aios.kernel.progress import PATIENCE_S, progress
 from aios.kernel.queue import Ask, Proposed, ask, kept, live, next_round_s, resizes_s
 from aios.kernel.reconcile import reconcile
 from aios.kernel.resizing import LATE_S
+from aios.kernel.retention import Keep, forget_nodes, retire
 from aios.kernel.state import State
 from placement.check import violations
 from placement.model import Policy
@@ -58,13 +59,18 @@ def step(
     *,
     policy: Policy = POLICY,
     judge: Judge = violations,
+    keep: Keep | None = None,
+    retiring: Sequence[WorkloadId] = (),
 ) -> Turn:
-    """Return what follows from a state and everything new."""
+    """Return what follows from a state and everything new; of ``retiring``, what may leave the state leaves it."""
     fold = Fold(state)
     notice(fold, now_s, observed)
     answers = admit(fold, now_s, asked)
     progress(fold, now_s, observed)
     settled = plan is not None and adopt(fold, now_s, observed, plan, policy, judge)
+    if keep is not None:
+        retire(fold, now_s, keep, retiring)
+        forget_nodes(fold, now_s, keep)
     asks = ask(fold.state, now_s, observed, policy)
     return Turn(
         fold.state,

@@ -24,8 +24,9 @@ from aios.kernel.ports import (
     Reply,
     Submit,
 )
+from aios.kernel.records import record
 from aios.kernel.reuse import reusable
-from aios.kernel.state import State, Status
+from aios.kernel.state import State, Status, Tombstone
 from placement.model import Demand, DemandId, TenantId
 
 
@@ -63,7 +64,7 @@ def submit_work(fold: Fold, now_s: float, submit: Submit, pending: Pending) -> R
 def _record(fold: Fold, now_s: float, submit: Submit, fresh: Sequence[NewWork], ids: Mapping[str, WorkloadId]) -> None:
     """Record new work; where a stage has been done before just so, its result stands for it."""
     state, standing = fold.state, {work.name for work in submit.works if work not in fresh}
-    before = {w.name: state.workloads[state.names[w.name]] for w in fresh if w.name in state.names}
+    before = {w.name: older for w in fresh if w.cache and (older := _newest(state, w.name)) is not None}
     for work in _in_order(fresh):
         source = reusable(state, work, before, standing)
         fold.record(Submitted(now_s, _with_id(state, work, ids, now_s), submit.key))
@@ -93,9 +94,9 @@ def _same_key(state: State, submit: Submit) -> Reply | None:
     ids = state.keys.get(submit.key, ()) if submit.key else ()
     if not ids:
         return None
-    before = {state.workloads[id].work.name: state.workloads[id] for id in ids}
+    before = {one.name: one for id in ids if (one := record(state, id)) is not None}
     now = {work.name: work for work in submit.works}
-    if any(name not in now or now[name].content != workload.work.content for name, workload in before.items()):
+    if any(name not in now or now[name].content != one.content for name, one in before.items()):
         what = ", ".join(sorted(before))
         return Refused(
             "name_taken",
@@ -161,20 +162,23 @@ def _in_order(works: Sequence[NewWork]) -> list[NewWork]:
 
 def _existing(state: State, work: NewWork) -> WorkloadId | Refused | None:
     """Return the workload that this already is, None where it is new."""
-    id = state.names.get(work.name)
-    if id is None:
+    older = _newest(state, work.name)
+    if older is None or (work.rerun and older.status.over):
         return None
-    older = state.workloads[id]
-    if work.rerun and older.status.over:
-        return None
-    if older.work.content == work.content and older.work.tenant == work.tenant:
-        return id
-    how = "rerun it with --rerun" if older.status.over else f"stop it first (`aios stop {id}`)"
+    if older.content == work.content and older.tenant == work.tenant:
+        return older.id
+    how = "rerun it with --rerun" if older.status.over else f"stop it first (`aios stop {older.id}`)"
     return Refused(
         "name_taken",
-        f"{work.name!r} is taken by {id} ({older.status.value}) with other content",
+        f"{work.name!r} is taken by {older.id} ({older.status.value}) with other content",
         f"choose another name, or {how}",
     )
+
+
+def _newest(state: State, name: str) -> Tombstone | None:
+    """Return the record of the newest workload of a name."""
+    id = state.names.get(name)
+    return None if id is None else record(state, id)
 
 
 def _missing_input(state: State, work: NewWork, submit: Submit) -> Refused | None:
@@ -202,7 +206,7 @@ def new_id(state: State, name: str, nth: int) -> WorkloadId:
     sequence = state.version + nth
     while True:
         id = WorkloadId(f"{name}-{hashlib.sha256(f'{name}/{sequence}'.encode()).hexdigest()[:4]}")
-        if id not in state.workloads:
+        if id not in state.workloads and id not in state.retired:
             return id
         sequence += 1
 

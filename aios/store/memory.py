@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 
-from aios.kernel.events import Event
+from aios.kernel.events import Event, WorkloadId
 from aios.kernel.ports import Snapshot, StaleEpoch
+from aios.store.chain import workload_of
 
 
 class MemoryLog:
@@ -34,6 +35,10 @@ class MemoryLog:
         with self._lock:
             events = self._events[after:]
         return enumerate(events, start=after + 1).__iter__()
+
+    def read_workload(self, workload: WorkloadId) -> Iterator[tuple[int, Event]]:
+        """Give (number, event) of one workload in order."""
+        return ((n, event) for n, event in self.read() if workload_of(event) == workload)
 
     def save_snapshot(self, epoch: int, sequence: int, body: bytes) -> None:
         """Keep what folding the log up to event ``sequence`` gave, in place of the snapshot before it."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from aios.kernel.events import Outcome, WorkloadId
 from aios.kernel.queue import added, live, placed
+from aios.kernel.records import status_of
 from aios.kernel.state import State, Status, Workload
 from placement.model import NodeState
 
@@ -16,6 +17,7 @@ def violations(state: State, among: Iterable[WorkloadId] | None = None) -> tuple
     found = [*no_node_is_overfilled(state), *live_are_those_not_over(state), *fences_are_unique(state)]
     if among is None:
         found.extend(keys_lead_to_work(state))
+        found.extend(names_lead_to_work(state))
     ids = state.workloads if among is None else {id for id in among if id in state.workloads}
     alive = frozenset(state.live)
     for id in sorted(ids):
@@ -40,7 +42,7 @@ def keys_lead_to_work(state: State) -> list[str]:
     of: dict[WorkloadId, str] = {}
     for key in sorted(state.keys):
         for id in state.keys[key]:
-            if id not in state.workloads:
+            if status_of(state, id) is None:
                 found.append(f"I2: key {key!r} stands for {id}, which is not known")
             if id in of:
                 found.append(f"I2: {id} is what keys {of[id]!r} and {key!r} stand for")
@@ -48,12 +50,24 @@ def keys_lead_to_work(state: State) -> list[str]:
     return found
 
 
+def names_lead_to_work(state: State) -> list[str]:
+    """I3: what a name stands for is known, and is in the state or was retired, not both."""
+    found = [f"I3: name {name!r} stands for {id}, unknown" for name, id in state.names.items() if not _known(state, id)]
+    found.extend(f"I3: {id} was retired and is in the state" for id in state.workloads if id in state.retired)
+    return sorted(found)
+
+
+def _known(state: State, id: WorkloadId) -> bool:
+    return status_of(state, id) is not None
+
+
 def live_are_those_not_over(state: State) -> list[str]:
-    """I3: everything accepted is either over or lives on, and its name leads to it."""
+    """I3: everything accepted lives on, is over or was retired, one of them at a time, and its name leads to it."""
     found = [f"I3: {id} lives and is over" for id in state.live if state.workloads[id].status.over]
     if len(set(state.live)) != len(state.live):
         found.append("I3: a workload lives twice")
     found.extend(f"I3: {id} waits and is over" for id in sorted(state.waits) if state.workloads[id].status.over)
+    found.extend(f"I3: {id} lives and was retired" for id in state.live if id in state.retired)
     return found
 
 

@@ -30,6 +30,7 @@ from aios.kernel.events import (
 from aios.kernel.evolve import evolve
 from aios.kernel.lifecycle import PREEMPTED_BY
 from aios.kernel.queue import kept, live
+from aios.kernel.records import record, short, status_of
 from aios.kernel.state import TRANSITIONS, State, Status, Workload
 from placement.model import NodeState, Policy, TenantId, Within, total
 
@@ -81,11 +82,19 @@ def judged(before: State, events: Sequence[Event]) -> tuple[tuple[str, ...], Sta
 
 
 def nothing_vanishes(before: State, after: State) -> list[str]:
-    """I3: what was accepted stays known; a record of what is over may be put away."""
-    if len(after.workloads) >= len(before.workloads):
-        return []
-    gone = [id for id in sorted(before.workloads) if id not in after.workloads]
-    return [f"I3: {id} vanished" for id in gone if not before.workloads[id].status.over]
+    """I3: what was accepted stays known: only what is over may be retired, and then its short record stays for ever."""
+    found = []
+    if len(after.workloads) < len(before.workloads):
+        gone = [id for id in sorted(before.workloads) if id not in after.workloads]
+        for id in gone:
+            left = after.retired.get(id)
+            if not before.workloads[id].status.over:
+                found.append(f"I3: {id} vanished")
+            elif left != short(before, before.workloads[id]):
+                found.append(f"I3: {id} left no record of its own")
+    if after.retired is not before.retired:
+        found.extend(f"I3: the record of {id} vanished" for id in before.retired if id not in after.retired)
+    return found
 
 
 def nothing_falls(before: State, after: State) -> list[str]:
@@ -170,9 +179,9 @@ def submitted_once(state: State, event: Event) -> list[str]:
     """I2: an id is given once, and a key and a name in it stand for one workload for ever."""
     if not isinstance(event, Submitted):
         return []
-    found = [f"I2: {event.work.id} was submitted twice"] if event.work.id in state.workloads else []
-    before = state.keys.get(event.key, ()) if event.key else ()
-    if any(id in state.workloads and state.workloads[id].work.name == event.work.name for id in before):
+    found = [f"I2: {event.work.id} was submitted twice"] if status_of(state, event.work.id) is not None else []
+    before = [record(state, id) for id in state.keys.get(event.key, ())] if event.key else []
+    if any(one is not None and one.name == event.work.name for one in before):
         found.append(f"I2: key {event.key!r} stands for two workloads named {event.work.name!r}")
     return found
 
