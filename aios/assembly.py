@@ -19,6 +19,7 @@ from aios.control.planning import ThreadedPlanning
 from aios.control.snapshots import Snapshots
 from aios.control.solving import ChildPlanner
 from aios.errors import CorruptLog
+from aios.kernel.retention import Keep
 from aios.models.registrar import Registrar
 from aios.store import folded
 from aios.store.backups import how_to_restore
@@ -60,7 +61,8 @@ def _started(settings: Settings, about: Mapping[str, Any], on_end: Callable[[], 
     planner, what_if = ChildPlanner(greedy), ChildPlanner(greedy)  # a question of a user does not hold up the cluster's
     planning = ThreadedPlanning(planner, executor.wake)
     snapshots = Snapshots(folded.dumps, folded.loads)
-    loop = Loop(log, executor, planning, judge=violations, version=aios.__version__, snapshots=snapshots)
+    keep = Keep(settings.keep_ended_s, settings.keep_ended_most, down_s=settings.keep_down_s)
+    loop = Loop(log, executor, planning, judge=violations, version=aios.__version__, snapshots=snapshots, keep=keep)
     metrics = Metrics()
     loop.on_events(metrics)
     loop.on_events(SpanSink(processors(settings.home), instance=settings.store_url))

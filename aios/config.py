@@ -36,6 +36,12 @@ class Settings:
         How often the control plane makes one (``AIOS_BACKUP_EVERY``: ``30m``, ``1h``; default ``1h``); 0: never.
     backup_keep : int
         How many of them stay (``AIOS_BACKUP_KEEP``, default 24).
+    keep_ended_s : float
+        How long the control plane holds in memory what ended (``AIOS_KEEP_ENDED``, default ``7d``).
+    keep_ended_most : int
+        How much of it at most (``AIOS_KEEP_ENDED_MOST``, default 10,000): the oldest goes first.
+    keep_down_s : float
+        How long it knows a node that is gone (``AIOS_KEEP_NODES``, default ``1d``).
     api_url : str or None
         Where clients find the control plane (``AIOS_ADDRESS``); None: as ``<home>/cluster.json`` says.
     """
@@ -48,6 +54,9 @@ class Settings:
     backups_at: Path | None = None
     backup_every_s: float = 3600.0
     backup_keep: int = 24
+    keep_ended_s: float = 7 * 86_400.0
+    keep_ended_most: int = 10_000
+    keep_down_s: float = 86_400.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -63,6 +72,9 @@ class Settings:
             backups_at=Path(env["AIOS_BACKUPS"]).expanduser().absolute() if env.get("AIOS_BACKUPS") else None,
             backup_every_s=_duration_s(env, "AIOS_BACKUP_EVERY", 3600.0),
             backup_keep=_count(env, "AIOS_BACKUP_KEEP", 24),
+            keep_ended_s=_duration_s(env, "AIOS_KEEP_ENDED", 7 * 86_400.0),
+            keep_ended_most=_count(env, "AIOS_KEEP_ENDED_MOST", 10_000),
+            keep_down_s=_duration_s(env, "AIOS_KEEP_NODES", 86_400.0),
         )
 
     @property
@@ -87,9 +99,7 @@ def _duration_s(env: Mapping[str, str], name: str, default_s: float) -> float:
     """Return a setting in seconds, such as ``30m``; raises InvalidSpec."""
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)(s|m|h|d)?", (env.get(name) or f"{default_s:g}").strip())
     if match is None:
-        raise InvalidSpec(
-            f"{name} is {env[name]!r}, which is no duration", hint=f"such as {name}=30m, 1h, or 0 for never"
-        )
+        raise InvalidSpec(f"{name} is {env[name]!r}, which is no duration", hint=f"such as {name}=30m, 1h, 2d or 0")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2] or "s"]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aios.api.find import workload_of
 from aios.api.fits import check_fits
 from aios.api.present import demand_text, names_of, solved, with_names, workload_view
 from aios.api.problems import error_of
@@ -17,12 +18,13 @@ from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected, Unsatisf
 from aios.kernel.events import WorkloadId
 from aios.kernel.inputs import find, split, there
 from aios.kernel.ports import Accepted, ApplyPolicy, ApplyTenants, NewWork, Refused, Reply, Reserve, Submit
+from aios.kernel.records import record
 from aios.kernel.state import State
 from aios.rules import policy_of, reservation_of
 from aios.spec import PolicySpec
 from aios.submission import Compiled, Known, compile_documents
 from aios.tenants import DEFAULT, check_tree, with_default
-from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict
+from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict, WorkloadView
 from placement.model import Demand, DemandId, NodeId, NodeState, Plan, Reservation, Tenant, TenantId
 
 PACKAGE = re.compile(r"package://([0-9a-f]{64})")
@@ -46,9 +48,14 @@ def submit(
     _ensure_tenants(service, compiled)
     works = tuple(replace(work, cache=False) for work in compiled.works) if no_cache else compiled.works
     reply = accepted(service.submit(Submit(works, key)))
+    return Submission(views_of(service, reply.ids), existing=reply.existing)
+
+
+def views_of(service: Service, ids: Iterable[str]) -> tuple[WorkloadView, ...]:
+    """Return workloads as they are now."""
+    workloads = [workload_of(service, WorkloadId(id)) for id in ids]
     state, now_s = service.state(), service.now_s()
-    views = tuple(workload_view(state, state.workloads[WorkloadId(id)], now_s) for id in reply.ids)
-    return Submission(views, existing=reply.existing)
+    return tuple(workload_view(state, workload, now_s) for workload in workloads)
 
 
 def dry_run(service: Service, documents: Sequence[Any]) -> DryRunView:
@@ -225,12 +232,14 @@ def _verdict(state: State, work: NewWork, plan: Plan) -> Verdict:
     grant = next((grant for grant in plan.grants if grant.demand == id), None)
     waiting = plan.waiting.get(id)
     displaced = tuple(str(p.demand) for p in plan.preemptions if id in p.beneficiaries) if grant else ()
-    older = state.names.get(work.name)
+    older = record(state, state.names[work.name]) if work.name in state.names else None
     nodes = names_of(state, grant.nodes) if grant else ()
-    if older is not None and state.workloads[older].work.content == work.content and not work.rerun:
-        verdict = f"is submitted already as {older} ({state.workloads[older].status.value})"
+    if older is not None and older.content == work.content and not work.rerun:
+        verdict = f"is submitted already as {older.id} ({older.status.value})"
     elif older is not None:
-        raise Rejected(f"{work.name!r} is taken by {older} with other content", hint="choose another name, or --rerun")
+        raise Rejected(
+            f"{work.name!r} is taken by {older.id} with other content", hint="choose another name, or --rerun"
+        )
     elif work.needs:
         verdict = f"would start after {', '.join(work.needs)}"
     elif grant is not None and displaced:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from aios.api.present import answers
-from aios.kernel.events import Artefact, Published
+from aios.kernel.events import Artefact, Published, WorkloadId
 from aios.kernel.inputs import exact, key_of
 from aios.kernel.state import State
 from aios.views import LineageNode, LineageView
@@ -54,15 +54,19 @@ def _made_of_versions(state: State) -> Iterator[tuple[LineageNode, str]]:
     """Yield reports, and endpoints that answer now, each with a version that it came from."""
     for workload in state.workloads.values():
         for artefact in workload.artefacts:
-            if artefact.type not in ("endpoint", "report") or (artefact.type == "endpoint" and not answers(workload)):
-                continue
-            node = LineageNode(
-                f"{artefact.type}://{artefact.name}", artefact.type, artefact.uri, workload.id, workload.submitted_s
-            )
-            meta = _meta(artefact)
-            for role in ("model", "data"):
-                if isinstance(meta.get(role), str):
-                    yield node, str(meta[role])
+            if artefact.type == "report" or (artefact.type == "endpoint" and answers(workload)):
+                yield from _made_of(artefact, workload.id, workload.submitted_s)
+    for left in state.retired.values():
+        for report in left.reports:
+            yield from _made_of(report, left.id, left.submitted_s)
+
+
+def _made_of(artefact: Artefact, workload: WorkloadId, at_s: float) -> Iterator[tuple[LineageNode, str]]:
+    node = LineageNode(f"{artefact.type}://{artefact.name}", artefact.type, artefact.uri, workload, at_s)
+    meta = _meta(artefact)
+    for role in ("model", "data"):
+        if isinstance(meta.get(role), str):
+            yield node, str(meta[role])
 
 
 def _reach(start: str, edges: frozenset[Edge], *, backward: bool) -> frozenset[str]:

@@ -18,9 +18,10 @@ from aios.api.present import (
     ran_s,
     split_error,
     with_names,
+    with_status,
 )
 from aios.kernel.concurrency import paused_by
-from aios.kernel.events import Limits, PlanAdopted, WorkloadId
+from aios.kernel.events import Limits, PlanAdopted
 from aios.kernel.limits import duration
 from aios.kernel.quarantine import name_of, shut
 from aios.kernel.queue import added, placed, policy_in_force, unmet
@@ -44,13 +45,18 @@ def status_view(state: State, now_s: float, info: Mapping[str, Any]) -> StatusVi
         nodes_total=sum(node.state is not NodeState.DOWN for node in state.nodes.values()),
         resources=amounts_text(total(node.resources for node in ready)) or {},
         used=amounts_text(total(used_by_node(state).values())) or {},
-        workloads=dict(sorted(Counter(w.status.value for w in state.workloads.values()).items())),
+        workloads=_by_status(state),
         tenants=len(with_default(state.tenants)),
         plan=plan_view(state),
         quarantined={name: state.quarantines[name].reason for name in sorted(state.quarantines)},
         paused=tuple(sorted(state.paused)),
         info={str(key): value for key, value in info.items()},
     )
+
+
+def _by_status(state: State) -> dict[str, int]:
+    counts = Counter(w.status.value for table in (state.workloads, state.retired) for w in table.values())
+    return dict(sorted(counts.items()))
 
 
 def used_by_node(state: State) -> dict[NodeId, Resources]:
@@ -231,7 +237,7 @@ def _evidence(state: State, workload: Workload, now_s: float) -> list[str]:
         lines.append(_choice(state, workload))
     if workload.status in (Status.QUEUED, Status.PREEMPTED):
         lines.append(f"has waited {waited_s(workload, now_s):.1f} s")
-        lines += [f"needs {_named(state, id)}" for id in unmet(state, workload)]
+        lines += [f"needs {with_status(state, id)}" for id in unmet(state, workload)]
     waits = state.waits.get(workload.id)
     if waits is not None and waits.nodes:
         lines.append(f"{_places(state, waits.nodes)} kept for it until those who run there have yielded")
@@ -283,11 +289,6 @@ def _attempt_lines(state: State, attempt: Attempt) -> list[str]:
         whom = ", ".join(attempt.preempted_for)
         lines.append(f"attempt {attempt.number} yielded to {whom} ({attempt.preempt_cause})")
     return lines
-
-
-def _named(state: State, id: WorkloadId) -> str:
-    need = state.workloads.get(id)
-    return f"{id} ({need.status.value})" if need is not None else id
 
 
 def _tenant_lines(state: State, workload: Workload) -> list[str]:

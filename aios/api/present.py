@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from aios.kernel.events import Artefact, Published
+from aios.kernel.events import Artefact, Published, WorkloadId
 from aios.kernel.queue import unmet
+from aios.kernel.records import status_of
 from aios.kernel.retry import n_failed
-from aios.kernel.state import Attempt, State, Status, Workload, waited_s
+from aios.kernel.state import Attempt, State, Status, Tombstone, Workload, waited_s
 from aios.views import ArtefactView, AttemptView, PlanView, WorkloadView
 from placement.model import Demand, NodeId, Plan, Topology
 
@@ -117,6 +118,31 @@ def workload_view(state: State, workload: Workload, now_s: float) -> WorkloadVie
     )
 
 
+def retired_view(one: Tombstone) -> WorkloadView:
+    """Return a workload by its short record: in a list, where nobody waits for the log."""
+    return WorkloadView(
+        id=one.id,
+        name=one.name,
+        kind=one.kind,
+        tenant=one.tenant,
+        priority=one.priority,
+        status=one.status.value,
+        reason=one.reason,
+        next=f"aios describe {one.id}",
+        pipeline=one.pipeline,
+        needs=tuple(one.needs),
+        service=one.service,
+        over=True,
+        submitted_s=one.submitted_s,
+        finished_s=one.finished_s,
+        waited_s=round(one.waited_s, 3),
+        ran_s=round(one.ran_s, 3),
+        exit_code=one.exit_code,
+        user=one.user,
+        reused_from=one.reused or "",
+    )
+
+
 def by_its_error(workload: Workload) -> bool:
     """Return whether a workload failed by its last attempt's error, and not for a reason that says more."""
     return workload.status is Status.FAILED and workload.reason not in _SAYS_MORE
@@ -159,11 +185,16 @@ def ran_s(workload: Workload, now_s: float) -> float:
 def message_of(state: State, workload: Workload, now_s: float) -> str:
     """Return the sentence: the kernel's own, or what follows from the state."""
     if workload.status is Status.QUEUED and (needs := unmet(state, workload)):
-        known = ", ".join(f"{id} ({state.workloads[id].status.value})" for id in needs if id in state.workloads)
-        return f"waits for {known or ', '.join(needs)}"
+        return f"waits for {', '.join(with_status(state, id) for id in needs)}"
     if workload.status is Status.FAILED:
         return split_error(workload.message)[0]
     return with_names(state, workload.message)
+
+
+def with_status(state: State, id: WorkloadId) -> str:
+    """Return a workload with what became of it so far: ``digits-1f3a (RUNNING)``."""
+    status = status_of(state, id)
+    return id if status is None else f"{id} ({status.value})"
 
 
 def with_names(state: State, text: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from aios.kernel.events import Event
+from aios.kernel.events import Event, WorkloadId
 from aios.kernel.ports import Reply, Request
-from aios.kernel.state import State
+from aios.kernel.state import State, Workload
 from placement.model import Plan, Problem
 
 
@@ -47,6 +47,9 @@ class Service(Protocol):
 
     def events(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
         """Return recorded events after a sequence number, in order."""
+
+    def recall(self, workload: WorkloadId) -> Workload | None:
+        """Return a workload that has left the state, from its events in the log; None where the log has none."""
 
     def metrics(self) -> str:
         """Return the metrics of now in Prometheus' text format."""

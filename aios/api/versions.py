@@ -21,6 +21,7 @@ from aios.errors import InvalidSpec, NotFound, Rejected
 from aios.kernel.events import Artefact, Published
 from aios.kernel.inputs import SCHEMES, exact, find, key_of, moment, tags_at, there
 from aios.kernel.ports import PublishVersion, RemoveVersions, TagVersion
+from aios.kernel.records import record
 from aios.kernel.state import State
 from aios.spec import NAME
 from aios.views import ArtefactList, ArtefactView, LineageView
@@ -183,5 +184,5 @@ def _type(type_: str) -> str:
 
 
 def _user(state: State, published: Published) -> str:
-    workload = state.workloads.get(published.workload)
-    return "" if workload is None else workload.work.tenant
+    maker = record(state, published.workload)
+    return "" if maker is None else maker.tenant

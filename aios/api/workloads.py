@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
@@ -14,15 +14,15 @@ from starlette.responses import Response
 from aios.api import intake
 from aios.api.answers import DOCUMENTS, EXAMPLE, answer, shows, takes
 from aios.api.body import JsonBody, only_keys
-from aios.api.find import find, find_one
+from aios.api.find import find, find_one, workload_of
 from aios.api.overview import plan_view
-from aios.api.present import answers, fingerprint, workload_view
+from aios.api.present import answers, fingerprint, retired_view, workload_view
 from aios.api.service import Service
 from aios.api.why import explanations
 from aios.errors import InvalidSpec, NotFound
 from aios.kernel.events import WorkloadId
 from aios.kernel.ports import PreemptWork, Request, Resume, Retry, StopWork, Suspend
-from aios.kernel.state import State, Status, Workload
+from aios.kernel.state import State, Status, Tombstone, Workload
 from aios.views import DryRunView, ExplainList, LogsView, PlanView, Submission, WaitView, WorkloadList, WorkloadView
 
 LONGEST_POLL_S = 25.0
@@ -56,40 +56,38 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         """List workloads: those that are not over, or all; or those that ``ref`` addresses."""
         state, now_s = service.state(), service.now_s()
-        chosen = find(state, ref) if ref else _chosen(state, status, all)
-        kept = [w for w in chosen if tenant in ("", w.work.tenant) and pipeline in ("", w.work.pipeline)]
-        return answer(WorkloadList(tuple(workload_view(state, w, now_s) for w in kept)))
+        chosen = find(service, ref) if ref else _chosen(state, status, all)
+        views = [workload_view(state, one, now_s) if isinstance(one, Workload) else retired_view(one) for one in chosen]
+        kept = (one for one in views if tenant in ("", one.tenant) and pipeline in ("", one.pipeline))
+        return answer(WorkloadList(tuple(kept)))
 
     @router.get("/workloads/{ref}", **shows(WorkloadView))
     def get(ref: str) -> Response:
         """One workload by id, name or prefix."""
-        state = service.state()
-        return answer(workload_view(state, find_one(state, ref), service.now_s()))
+        return answer(workload_view(service.state(), find_one(service, ref), service.now_s()))
 
     @router.post("/workloads/{ref}/stop", **shows(WorkloadList))
     def stop(ref: str, by: By = "") -> Response:
         """Stop a workload, or all stages of a pipeline; what is over stays as it is."""
-        found = find(service.state(), ref)
+        found = find(service, ref)
         for workload in reversed(found):
             intake.accepted(service.submit(StopWork(workload.id, by)))
-        state, now_s = service.state(), service.now_s()
-        return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+        return answer(WorkloadList(intake.views_of(service, [workload.id for workload in found])))
 
     def ordered(ref: str, order: Callable[[WorkloadId], Request]) -> Response:
-        found = find(service.state(), ref)
+        found = find(service, ref)
         for workload in reversed([workload for workload in found if len(found) == 1 or not workload.status.over]):
             intake.accepted(service.submit(order(workload.id)))
-        state, now_s = service.state(), service.now_s()
-        return answer(WorkloadList(tuple(workload_view(state, state.workloads[w.id], now_s) for w in found)))
+        return answer(WorkloadList(intake.views_of(service, [workload.id for workload in found])))
 
     @router.post("/workloads/{ref}/retry", **shows(Submission, status_code=201))
     def retry(ref: str, no_cache: bool = False, by: By = "") -> Response:
         """Submit again what did not succeed of a workload or pipeline; with ``no_cache`` what did, too."""
-        ids = tuple(workload.id for workload in find(service.state(), ref))
-        reply = intake.accepted(service.submit(Retry(ids, no_cache, by)))
-        state, now_s = service.state(), service.now_s()
-        views = tuple(workload_view(state, state.workloads[WorkloadId(id)], now_s) for id in reply.ids)
-        return answer(Submission(views), 201)
+        found = find(service, ref)
+        retired = tuple(workload.work for workload in found if workload.id not in service.state().workloads)
+        ids = tuple(workload.id for workload in found)
+        reply = intake.accepted(service.submit(Retry(ids, no_cache, by, retired)))
+        return answer(Submission(intake.views_of(service, reply.ids)), 201)
 
     @router.post("/workloads/{ref}/preempt", **shows(WorkloadList))
     def preempt(ref: str, by: By = "") -> Response:
@@ -109,17 +107,17 @@ def routes(service: Service) -> APIRouter:
     @router.get("/workloads/{ref}/explain", **shows(ExplainList))
     def explain(ref: str) -> Response:
         """Why a workload waits, or why it runs there, and what to do next."""
-        return answer(ExplainList(explanations(service, find(service.state(), ref))))
+        return answer(ExplainList(explanations(service, find(service, ref))))
 
     @router.get("/workloads/{ref}/wait", **shows(WaitView))
     async def wait(ref: str, until: Until = "over", seen: str = "", timeout_s: PollSeconds = 20.0) -> Response:
         """Answer when the condition holds for all that ``ref`` addresses, or after ``timeout_s``."""
-        ids = [workload.id for workload in find(service.state(), ref)]
+        ids = [workload.id for workload in await run_in_threadpool(find, service, ref)]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
             state = service.state()
-            workloads = [state.workloads[id] for id in ids]
+            workloads = [state.workloads.get(id) or await run_in_threadpool(workload_of, service, id) for id in ids]
             mark = fingerprint(workloads)
             done = mark != seen if until == "changed" else settled(workloads, until)
             if done or loop.time() >= deadline:
@@ -136,14 +134,14 @@ def routes(service: Service) -> APIRouter:
         timeout_s: PollSeconds = 0.0,
     ) -> Response:
         """A piece of an attempt's log from a byte on (attempt 0: the latest); waits for more up to ``timeout_s``."""
-        workload = find_one(service.state(), ref)
+        workload = await run_in_threadpool(find_one, service, ref)
         number = attempt or len(workload.attempts)
         if number > len(workload.attempts):
             raise NotFound(f"{workload.id} has no attempt {number}", hint=f"it had {len(workload.attempts)}")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
-            workload = service.state().workloads[workload.id]
+            workload = service.state().workloads.get(workload.id, workload)
             ended = (number == 0 and workload.status.over) or _ended(workload, number)
             piece = await run_in_threadpool(service.logs, workload.id, number, offset) if number else b""
             if piece or ended or len(workload.attempts) > number or loop.time() >= deadline:
@@ -223,15 +221,13 @@ def _ended(workload: Workload, number: int) -> bool:
     return any(a.number == number and a.ended_s is not None for a in workload.attempts)
 
 
-def _chosen(state: State, status: str, every: bool) -> list[Workload]:
-    if status:
-        names = {name.strip().upper() for name in status.split(",")}
-        known = [one.value for one in Status]
-        if unknown := names.difference(known):
-            raise InvalidSpec(f"there is no status {sorted(unknown)[0][:40]!r}", hint=f"one of {', '.join(known)}")
-        return sorted(
-            (w for w in state.workloads.values() if w.status.value in names), key=lambda w: (w.submitted_s, w.id)
-        )
-    if every:
-        return sorted(state.workloads.values(), key=lambda w: (w.submitted_s, w.id))
-    return [state.workloads[id] for id in state.live]
+def _chosen(state: State, status: str, every: bool) -> Sequence[Workload | Tombstone]:
+    """Return what is listed in order of submission; of what was retired the short records."""
+    if not status and not every:
+        return [state.workloads[id] for id in state.live]
+    known = [one.value for one in Status]
+    names = {name.strip().upper() for name in status.split(",")} if status else set(known)
+    if unknown := names.difference(known):
+        raise InvalidSpec(f"there is no status {sorted(unknown)[0][:40]!r}", hint=f"one of {', '.join(known)}")
+    found = [one for table in (state.workloads, state.retired) for one in table.values() if one.status.value in names]
+    return sorted(found, key=lambda one: (one.submitted_s, one.id))

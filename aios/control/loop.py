@@ -19,6 +19,7 @@ from concurrent.futures import Future
 import structlog
 
 from aios.control.planning import Planning
+from aios.control.retiring import Retiring
 from aios.control.snapshots import Snapshots
 from aios.errors import StoreAnswerLost, StoreError
 from aios.kernel.adopt import Judge
@@ -27,6 +28,7 @@ from aios.kernel.evolve import evolve
 from aios.kernel.invariants import violations as state_violations
 from aios.kernel.ports import Asked, Executor, Log, Observed, Refused, Reply, Request, StaleEpoch
 from aios.kernel.queue import Proposed, Question
+from aios.kernel.retention import Keep
 from aios.kernel.state import State
 from aios.kernel.step import POLICY, Turn, step
 from placement.check import violations
@@ -54,6 +56,8 @@ class Loop:
         The longest time between two looks at the cluster.
     snapshots : Snapshots or None
         Where the state is kept now and then, and begun from; None: the whole log is folded.
+    keep : Keep or None
+        How long what is over stays in the state; None: for ever.
     """
 
     def __init__(
@@ -67,10 +71,12 @@ class Loop:
         poll_s: float = POLL_S,
         version: str = "",
         snapshots: Snapshots | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._log, self._executor, self._planning = log, executor, planning
         self._policy, self._judge, self._poll_s, self._version = policy, judge, poll_s, version
         self._snapshots = snapshots
+        self._retiring = Retiring(keep)
         self._requests: deque[tuple[Request, Future[Reply]]] = deque()
         self._listeners: list[Listener] = []
         self._state = State()
@@ -163,7 +169,17 @@ class Loop:
         proposed = self._planning.poll(now_s)
         # 2. Decide.
         try:
-            turn = step(self._state, now_s, asked, observed, proposed, policy=self._policy, judge=self._judge)
+            turn = step(
+                self._state,
+                now_s,
+                asked,
+                observed,
+                proposed,
+                policy=self._policy,
+                judge=self._judge,
+                keep=self._retiring.keep,
+                retiring=self._retiring.next(self._state, now_s),
+            )
         except Exception as error:  # a bug of ours must not take the workloads' control plane down
             _log.exception("step_failed", requests=len(batch))
             self._step_failed(batch, error)

@@ -19,9 +19,10 @@ from aios.control.planning import PlannerFunction
 from aios.errors import NoControlPlane
 from aios.kernel import queue
 from aios.kernel.actions import Action
-from aios.kernel.events import Event
+from aios.kernel.events import Event, WorkloadId
+from aios.kernel.evolve import replay
 from aios.kernel.ports import Executor, Log, Observed, Reply, Request
-from aios.kernel.state import State
+from aios.kernel.state import State, Workload
 from placement.model import Plan, Problem
 from placement.planners.base import Budget
 
@@ -141,6 +142,10 @@ class Plane:
 
     def events(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
         return list(itertools.islice(self.log.read(after), limit))
+
+    def recall(self, workload: WorkloadId) -> Workload | None:
+        known = State(nodes=self.state().nodes)  # how fast it was depends on where it ran
+        return replay((event for _, event in self.log.read_workload(workload)), known).workloads.get(workload)
 
     def metrics(self) -> str:
         return self.render(self.state())

@@ -140,6 +140,10 @@ class Workload:
     def needs(self) -> tuple[WorkloadId, ...]:
         return self.work.needs
 
+    @property
+    def pipeline(self) -> str | None:
+        return self.work.pipeline
+
     def held(self, attempt: Attempt) -> Demand:
         """Return what an attempt holds, as the demand in its form."""
         return self.work.demand.form(attempt.form)
