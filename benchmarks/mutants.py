@@ -127,7 +127,7 @@ def _start(mutation: Mutation, tests: Sequence[str]) -> int:
     status = 1
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        sys.meta_path.insert(0, _Hook(mutation))
+        hook(mutation)
         status = _tested(tests)
     finally:
         os._exit(status)
@@ -141,6 +141,13 @@ def _tested(tests: Sequence[str]) -> int:
     plain = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--hypothesis-seed=0", "--no-header"]
     with redirect_stdout(quiet), redirect_stderr(quiet):
         return int(pytest.main([*plain, *(str(TESTS / f"{name}.py") for name in tests)]))
+
+
+def hook(mutation: Mutation) -> None:
+    """Have this process read the changed source where it imports the module; it must not be loaded yet."""
+    hooked = _Hook(mutation)
+    assert hooked.name not in sys.modules, f"{hooked.name} is loaded already"
+    sys.meta_path.insert(0, hooked)
 
 
 class _Hook(importlib.abc.MetaPathFinder):

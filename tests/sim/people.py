@@ -28,13 +28,17 @@ BY_HAND = Drain | Undrain | Suspend | Resume | PreemptWork | PauseTenant | Resum
 """What comes too early or too late as often as not, and may be refused."""
 WEIGHTS = (1.0, 2.0, 3.0)
 HANG_S = 1e9
+FEW, MANY = 1, 50
+FEW_RETRIES = "dh"
+"""Whose work may fail once."""
 
 
 def works(rng: random.Random, name: str, largest: int, endless: bool) -> Submit:
     """Return one workload, or a pipeline of three that ends in a service, the last stage named first."""
     cpu, n = rng.choice(((1, 2), (rng.randint(1, largest), 1), (rng.randint(1, largest), 1)))
     urgency, grace_s = rng.choice((0, 0, 5, 10)), rng.choice((2.0, 20.0))
-    mine = {"tenant": rng.choice(("team", "other")), "max_retries": 50, "grace_s": grace_s}
+    retries = FEW if name[0] in FEW_RETRIES else MANY
+    mine = {"tenant": rng.choice(("team", "other")), "max_retries": retries, "grace_s": grace_s}
     out, run_s = f"dataset://{name}", rng.uniform(5.0, 90.0)
     if endless:
         return submit(want(name, n, cpu, priority=urgency, estimate_s=HANG_S, time_limit_s=60.0, **mine), key=name)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from aios.adapters.sim import SimExecutor
-from aios.adapters.simulated import without
+from aios.adapters.simulated import SimAttempt, without
+from aios.control.loop import Loop
 from aios.control.planning import InlinePlanning, PlannerFunction
 from aios.kernel.actions import Action, Launch
-from aios.kernel.events import Event, WorkloadId
-from aios.kernel.ports import Observed, Snapshot
+from aios.kernel.events import Event, Outcome, WorkloadId
+from aios.kernel.ports import Observed, Phase, Snapshot
 from aios.kernel.queue import Ask, Proposed
+from aios.kernel.state import State
 from aios.store.memory import MemoryLog
-from placement.model import Grant, Node, NodeId, Plan, Problem
+from placement.model import Cause, DemandId, Grant, Node, NodeId, Plan, Preemption, Problem
 from placement.planners.base import Budget
 from tests.sim.faults import Faults
+from tests.sim.judge import Judge
 
 Takeover = Callable[[], None]
+
+MISSED_S = 5.0
+"""How long a supervisor takes to miss a worker's signs of life, where the node is back."""
 
 
 class NumbExecutor(SimExecutor):
@@ -27,6 +34,8 @@ class NumbExecutor(SimExecutor):
         super().__init__(nodes, seed)
         self.faults = faults
         self.maimed: dict[tuple[WorkloadId, int], float] = {}
+        self.newest: dict[WorkloadId, int] = {}
+        """The highest fence under which a workload has begun."""
 
     def advance(self, until_s: float) -> None:
         super().advance(until_s)
@@ -44,6 +53,46 @@ class NumbExecutor(SimExecutor):
         super().kill_node(id)
         self.attempts.update(gangs)
         self.maimed.update({key: self.now_s() for key in gangs})
+
+    def add_node(self, node: Node) -> None:
+        """A node joins, or comes back; a worker that was on it gives no sign of life, and is missed soon."""
+        super().add_node(node)
+        for key in sorted(self.still_maimed()):
+            if node.id in self.attempts[key].launch.nodes:
+                self.at(self.now_s() + MISSED_S, lambda key=key: self._end(key, Outcome.LOST, "a worker is silent"))  # type: ignore[misc]
+
+    def _begin(self, key: tuple[WorkloadId, int]) -> None:
+        super()._begin(key)
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.holds:
+            self.newest[key[0]] = max(attempt.launch.fence, self.newest.get(key[0], 0))
+
+    def _ended(self, attempt: SimAttempt, outcome: Outcome, error: str) -> None:
+        super()._ended(attempt, outcome, error)
+        self._taken(attempt, "end", outcome is Outcome.SUCCEEDED)
+
+    def _save(self, attempt: SimAttempt) -> None:
+        before = attempt.uri
+        super()._save(attempt)
+        self._taken(attempt, "checkpoint", attempt.uri != before)
+
+    def _taken(self, attempt: SimAttempt, what: str, taken: bool) -> None:
+        """Note what storage should have refused, for a newer attempt has begun."""
+        launch = attempt.launch
+        if taken and launch.fence < self.newest.get(launch.work.id, 0):
+            self.effects.wrong.append(f"I8: the {what} of attempt {launch.attempt} of {launch.work.id} was taken late")
+
+    def untold(self, state: State) -> list[str]:
+        """Return who was never told to end though the log says that it is to (I13)."""
+        found = []
+        for id in state.live:
+            attempt = state.workloads[id].current
+            one = self.attempts.get((id, attempt.number)) if attempt is not None else None
+            if one is None or attempt is None or attempt.deadline_s is None or one.phase is Phase.ENDED or one.told:
+                continue
+            if self._reachable(one.launch):
+                found.append(f"I13: attempt {attempt.number} of {id} is to end, and nobody told it")
+        return found
 
     def shape(self) -> tuple[object, ...]:
         """Return what an action may change, to see whether a second one does."""
@@ -122,6 +171,21 @@ class ChaosExecutor:
         self.sim.do(action)
         if self.sim.shape() != before:
             self.twice_wrong.append(f"asking {type(action).__name__} of {action} twice changes something")
+
+
+class Hands:
+    """What one control plane has of the cluster: the judge sees what it is about to do."""
+
+    def __init__(self, executor: ChaosExecutor, judge: Judge) -> None:
+        self._executor, self._judge = executor, judge
+        self.loop: Loop | None = None
+        self.now_s, self.wait, self.wake = executor.now_s, executor.wait, executor.wake
+        self.observe = executor.observe
+
+    def apply(self, actions: Sequence[Action]) -> None:
+        assert self.loop is not None, "it was given its loop before it began"
+        self._judge.actions(self.loop.state.epoch, self.loop.now_s(), actions)
+        self._executor.apply(actions)
 
 
 class ChaosLog(MemoryLog):
@@ -206,8 +270,21 @@ class ChaosPlanning(InlinePlanning):
 
 
 def _wrong(plan: Plan, problem: Problem, faults: Faults) -> Plan:
-    """Return a plan that puts everybody somewhere, has nobody yield, and knows a node that is not there."""
+    """Return a plan that puts everybody anywhere, has nobody or anybody yield, and knows a node that is not there."""
     nodes = [node.id for node in problem.nodes] + [NodeId("nowhere")]
     rng = faults.rng
     grants = tuple(Grant(d.id, tuple(rng.choice(nodes) for _ in d.bundles)) for d in problem.pending)
-    return replace(plan, grants=grants, preemptions=plan.preemptions if rng.random() < 0.5 else (), waiting={})
+    yields = plan.preemptions if rng.random() < 0.5 else _anybody(problem, random.Random(faults.now_s))
+    return replace(plan, grants=grants, preemptions=yields, waiting={})
+
+
+def _anybody(problem: Problem, rng: random.Random) -> tuple[Preemption, ...]:
+    """Return orders to yield for anybody who runs, half of the time; the dice of others are left alone."""
+    waiting: list[DemandId] = [demand.id for demand in problem.pending]
+    if not waiting or rng.random() < 0.5:
+        return ()
+    return tuple(
+        Preemption(one.demand.id, Cause.PRIORITY, (rng.choice(waiting),))
+        for one in problem.running
+        if rng.random() < 0.5
+    )

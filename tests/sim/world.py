@@ -15,15 +15,16 @@ from functools import lru_cache
 from aios.control.loop import Loop
 from aios.control.planning import PlannerFunction
 from aios.control.snapshots import Snapshots
-from aios.kernel.events import EpochStarted, Event, Published, WorkloadId
-from aios.kernel.invariants import History, bound_s, idle_beside_work, judged, left_behind, maimed, stuck, violations
+from aios.kernel.events import Event, Published, WorkloadId
+from aios.kernel.invariants import bound_s, idle_beside_work, left_behind, maimed, neglect, stuck, violations
 from aios.kernel.ports import Accepted, ApplyTenants, Refused, Reply, Request, StopWork, Submit
 from aios.kernel.state import State, Status
 from aios.store.folded import dumps, loads
 from placement.model import Node, NodeState
 from tests.sim.faults import FAULTS_UNTIL_S, Crash, Faults, Rates
+from tests.sim.judge import Judge
 from tests.sim.people import BY_HAND, HANG_S, acts, arrivals, otherwise
-from tests.sim.ports import ChaosExecutor, ChaosLog, ChaosPlanning, NumbExecutor
+from tests.sim.ports import ChaosExecutor, ChaosLog, ChaosPlanning, Hands, NumbExecutor
 from tests.support.building import node, tenant
 from tests.support.first_fit import first_fit
 
@@ -31,8 +32,8 @@ CALM_S = 35.0
 """How long nothing was disturbed before the bounds of time are judged."""
 PEOPLE_UNTIL_S = 320.0
 """By then every order of people is given and taken back."""
-OVER = ("TimeLimit", "DependencyFailed")
-"""Why endless work, and what needs work that was stopped, may fail."""
+OVER = ("TimeLimit", "DependencyFailed", "RetriesExhausted")
+"""Why endless work, what needs work that was stopped, and work that failed too often may fail."""
 MOST_ASKS = 3
 SNAPSHOT_EVERY = 40
 MOST_TURNS = 20_000
@@ -55,17 +56,16 @@ class World:
         deaf = {name for name in "abcdefghijk" if self.faults.hits("deaf")}
         self.executor = ChaosExecutor(self.sim, self.faults)
         self.executor.takeover = self._taken_over
-        self.log = ChaosLog(self.faults, self._judge_events)
-        self.folded, self.history = State(), History()
-        self.judged = self.folded
+        self.judge = Judge(self.sim.torn)
+        self.log = ChaosLog(self.faults, self.judge.events)
+        self.judged = State()
         self.asked: list[tuple[Request, Future[Reply] | None, int]] = []
         self.answered: dict[str, tuple[str, ...]] = {}
         self.loop: Loop | None = None
         self.ids: list[str] = []
         self.crashes = self.turns = 0
-        self.epoch, self.busy_s = 0, 0.0
+        self.busy_s = 0.0
         self.bound_s: float | None = None
-        self.wrong: list[str] = []
         self._plan()
 
     def run(self) -> State:
@@ -80,7 +80,7 @@ class World:
             except Crash:
                 self.crashes += 1
                 self.loop = None
-            self._check(self.wrong)
+            self._check(self.judge.wrong)
         self._check_end(self.loop.state)
         return self.loop.state
 
@@ -99,10 +99,11 @@ class World:
                 self.loop = None
             return False
         state = loop.state
-        self._check(self.wrong)
+        self._check(self.judge.wrong)
         if state is not self.judged:  # a turn without events leaves the very state that was judged before
             self.judged = state
             self._check(violations(state, None if self.turns % 8 == 0 else state.live))
+            self._check(neglect(state) if turn is not None else ())
             self._check_fold(state, whole=False)
         self._check(self.sim.effects.wrong + self.executor.twice_wrong)
         self._collect()
@@ -119,7 +120,8 @@ class World:
             self.executor.skew_s = self.rng.choice((-3600.0, -30.0, 0.0, 5.0, 60.0))
         planning = ChaosPlanning(self.planner, self.rng.choice((0.0, 2.0)), self.faults)
         snapshots = Snapshots(dumps, _loads, every=SNAPSHOT_EVERY, beside=False)
-        loop = Loop(self.log, self.executor, planning, poll_s=5.0, snapshots=snapshots)
+        hands = Hands(self.executor, self.judge)
+        hands.loop = loop = Loop(self.log, hands, planning, poll_s=5.0, snapshots=snapshots)
         try:
             loop.start()
         except OSError:
@@ -146,20 +148,11 @@ class World:
 
     # -- the judge
 
-    def _judge_events(self, epoch: int, events: Sequence[Event]) -> None:
-        """Judge what has just become durable, against all that was before."""
-        found, self.folded = judged(self.folded, events)
-        self.wrong += [*found, *self.history.read(events)]
-        began = [event.epoch for event in events if isinstance(event, EpochStarted)]
-        self.epoch = max([self.epoch, *began])
-        if epoch != self.epoch:
-            self.wrong.append(f"I12: epoch {epoch} wrote after epoch {self.epoch} had begun")
-
     def _check(self, wrong: Sequence[str]) -> None:
         assert not wrong, f"seed {self.seed} at t={self.sim.now_s():g}: {'; '.join(wrong)}"
 
     def _check_fold(self, state: State, whole: bool) -> None:
-        same = state == self.folded if whole else state.version <= self.folded.version
+        same = state == self.judge.folded if whole else state.version <= self.judge.folded.version
         self._check([] if same else ["I14: the state is not the fold of the log"])
 
     def _check_time(self, loop: Loop, turned: bool) -> None:
@@ -173,6 +166,7 @@ class World:
             return
         self._check([*stuck(state, loop.now_s()), *left_behind(state, loop.now_s(), self.sim.observe().attempts)])
         self._check(maimed(self.sim.still_maimed(), now_s))
+        self._check(self.sim.untold(state))
         if now_s > PEOPLE_UNTIL_S + CALM_S:
             self._check(idle_beside_work(state, loop.now_s(), self.busy_s))
             late = [f"L1: {request} has been asked {n} times" for request, _, n in self.asked if n > MOST_ASKS]
@@ -197,7 +191,7 @@ class World:
                 wrong.append(f"I6: {id} made {made.get(id, 0)} versions of {len(workload.work.outputs)} outputs")
         left = {key[0] for key in self.sim.attempts} - set(state.live)
         wrong += [f"L3: {id} is over and left something in the cluster" for id in sorted(left)]
-        wrong += [] if state == self.folded else ["I14: the state is not the fold of the log"]
+        wrong += [] if state == self.judge.folded else ["I14: the state is not the fold of the log"]
         wrong += violations(state)
         self._check(wrong)
 
@@ -234,7 +228,7 @@ class World:
         assert isinstance(reply, Accepted)
         if self.answered.setdefault(request.key, reply.ids) != reply.ids:
             self._check([f"I2: key {request.key} was answered {self.answered[request.key]} and {reply.ids}"])
-        missing = [id for id in reply.ids if WorkloadId(id) not in self.folded.workloads]
+        missing = [id for id in reply.ids if WorkloadId(id) not in self.judge.folded.workloads]
         self._check([f"I3: {id} was answered before it was durable" for id in missing])
         self.ids.extend(id for id in reply.ids if id not in self.ids)
         if self.faults.hits("lost_answer") and self.loop is not None:
@@ -275,7 +269,7 @@ class World:
             self._ask(otherwise(work))
 
     def _stop(self, name: str) -> None:
-        id = self.folded.names.get(name)
+        id = self.judge.folded.names.get(name)
         if id is not None:
             self._ask(StopWork(id, "somebody"))
 
