@@ -12,6 +12,8 @@ from placement.model import Demand, NodeId, NodeState
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
+NO_USE = frozenset({106})
+"""Exit codes of failures that every further attempt would come to as well: 106, a training that has diverged."""
 MOST_LOST = 20
 """So many losses in a row without progress end a workload: whatever takes its nodes away, it will not get through."""
 
@@ -60,6 +62,8 @@ def n_failed(workload: Workload) -> int:
 
 def _after_failure(workload: Workload, attempt: Attempt, now_s: float) -> Requeued | Finished:
     failed, allowed = n_failed(workload), workload.work.max_retries
+    if attempt.exit_code in NO_USE:
+        return Finished(now_s, workload.id, Status.FAILED.value, "UserCodeError", attempt.error, attempt.exit_code)
     if failed <= allowed and (over := _attempts_used(workload, now_s)) is not None:
         return over
     if failed <= allowed:

@@ -18,8 +18,12 @@ WEIGHTS = "model.safetensors"
 
 def save(network: nn.Module, folder: Path) -> Path:
     """Write a network's parameters and buffers; tensors that share memory are written once each."""
+    return save_tensors(network.state_dict(), folder)
+
+
+def save_tensors(state: Mapping[str, torch.Tensor], folder: Path) -> Path:
     path = folder / WEIGHTS
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     save_file(tensors, path, metadata={"format": "pt"})
     return path
 

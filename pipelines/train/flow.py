@@ -25,10 +25,13 @@ from pipelines.models.signature import signature_of
 from pipelines.models.weights import restore
 from pipelines.roles import name_of
 from pipelines.run import one_each, quiet, stop_file
-from pipelines.train.loop import KEEP, Job, train_worker
+from pipelines.train.job import Job, described
+from pipelines.train.learning import given
+from pipelines.train.loop import train_worker
 from pipelines.train.network import build
 from pipelines.train.notice import TellWorkers
-from pipelines.train.spec import ModelSpec, TrainSpec
+from pipelines.train.silence import SILENT
+from pipelines.train.spec import TrainSpec
 from pipelines.train.table import read_manifest
 from pipelines.train.user_loop import UserJob, user_worker
 from pipelines.workdir import working_dir
@@ -50,8 +53,9 @@ FAST = {
 def train(spec: TrainSpec, ctx: RunContext) -> Result:
     """Train on exactly the planned nodes, from ``ctx.checkpoint`` where there is one."""
     quiet()
-    if spec.onnx and not can_export():
-        raise WorkloadFailed("onnx: true needs packages that are not installed here: pip install 'aios[optimise]'")
+    if (spec.onnx or spec.of_factory) and not can_export():
+        what = "onnx: true" if spec.onnx else "model.factory"
+        raise WorkloadFailed(f"{what} needs packages that are not installed here: pip install 'aios[optimise]'")
     for name, value in FAST.items():
         os.environ.setdefault(name, value)
     manifest = read_manifest(ctx.inputs["data"].uri)
@@ -74,13 +78,7 @@ def train(spec: TrainSpec, ctx: RunContext) -> Result:
 
 def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
     return Job(
-        model=_model(spec),
-        epochs=spec.epochs,
-        batch_size=spec.batch_size,
-        lr=spec.lr,
-        optimizer=spec.optimizer,
-        seed=spec.seed,
-        checkpoint_every=spec.checkpoint_every,
+        spec=spec,
         data=ctx.inputs["data"].uri,
         checkpoint=ctx.checkpoint,
         nodes=ctx.nodes,
@@ -89,6 +87,7 @@ def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
         stop_file=stop,
         outcome=ctx.dir / OUTCOME,
         weights=weights,
+        working_dir=working_dir(spec.working_dir, ctx),
         reporter=ctx.reporter,
         check_fence=ctx.check_fence,
         alive=ctx.alive,
@@ -98,8 +97,7 @@ def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
 def _model(spec: TrainSpec) -> dict[str, Any]:
     if spec.train_loop is not None:
         return {"type": "custom", "train_loop": spec.train_loop}
-    model = spec.model or ModelSpec()
-    return {"type": model.type, "hidden": list(model.layers)} if model.type == "mlp" else {"type": model.type}
+    return described(spec)
 
 
 def _n_threads(ctx: RunContext) -> int:
@@ -114,6 +112,7 @@ def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
         train_loop=spec.train_loop,
         config={**spec.train_loop_config, "data": ctx.inputs["data"].uri},
         working_dir=folder,
+        report_within=spec.report_within,
         checkpoint=ctx.checkpoint,
         step=ctx.step,
         nodes=ctx.nodes,
@@ -128,6 +127,8 @@ def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
     try:
         fit(user_worker, {"job": job}, ctx, (TellWorkers(stop),))
     except WorkerGroupError as error:
+        if job.outcome.exists() and (left := read_json(job.outcome))["ended"] == SILENT:
+            raise _silent(spec, left) from None
         _, first = min(error.worker_failures.items())
         if isinstance(first, RayError):  # a worker or its node is gone: not the user's
             raise
@@ -138,10 +139,23 @@ def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
 def _keep_last(outcome: dict[str, Any], weights: Path) -> None:
     """Make the last checkpoint of a user's loop the model version."""
     if not outcome["checkpoint"]:
+        n = outcome["reports"]
+        how = f"reported {n} time{'s' * (n != 1)} and left no checkpoint" if n else "returned and has never reported"
         raise WorkloadFailed(
-            "train_loop left no checkpoint, so there is no model: call ray.train.report(metrics, checkpoint=...)"
+            f"train_loop {how}, so there is no model: call ray.train.report(metrics, checkpoint=...)", exit_code=1
         )
     shutil.copytree(outcome["checkpoint"], weights, ignore=shutil.ignore_patterns(SEAL), dirs_exist_ok=True)
+
+
+def _silent(spec: TrainSpec, left: dict[str, Any]) -> WorkloadFailed:
+    n = left["reports"]
+    before = f"after {n} report{'s' * (n != 1)}" if n else "and has never done so"
+    return WorkloadFailed(
+        f"train_loop {spec.train_loop} has not reported for {left['silent_s']:g} s {before}; it stood at "
+        f"{left['place']}: call ray.train.report(metrics) at least every {spec.report_within:g} s, or give a longer "
+        "report_within",
+        exit_code=1,
+    )
 
 
 def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[Any] = ()) -> None:
@@ -150,7 +164,7 @@ def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[
     trainer = TorchTrainer(
         loop,
         train_loop_config=config,
-        torch_config=TorchConfig(backend="gloo", timeout_s=120),
+        torch_config=TorchConfig(backend=_backend(resources.get("GPU", 0) > 0), timeout_s=120),
         scaling_config=ScalingConfig(
             num_workers=len(ctx.nodes),
             use_gpu=resources.get("GPU", 0) > 0,
@@ -162,7 +176,6 @@ def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[
             name=CHECKPOINTS,
             storage_path=str(ctx.dir),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
-            checkpoint_config=KEEP,
             callbacks=list(callbacks),
         ),
     )
@@ -170,6 +183,11 @@ def fit(loop: Any, config: dict[str, Any], ctx: RunContext, callbacks: Sequence[
         trainer.fit()
     except WorkerGroupError as error:
         raise first_cause(error) from None
+
+
+def _backend(gpus: bool) -> str:
+    """Return how ranks talk: over gloo, and GPUs over NCCL where this PyTorch has it."""
+    return "cpu:gloo,cuda:nccl" if gpus and torch.distributed.is_nccl_available() else "gloo"
 
 
 def first_cause(error: WorkerGroupError) -> Exception:
@@ -184,7 +202,7 @@ def _publish(
 ) -> Result:
     """Describe what the workers left, make them durable, and return them as a model version."""
     data = ctx.inputs["data"]
-    scores = {name: metrics[name] for name in ("accuracy", "loss") if name in metrics}
+    scores = {name: metrics[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss") if name in metrics}
     card = {
         "format": 2,
         "name": name_of(spec.outputs["model"]),
@@ -197,11 +215,12 @@ def _publish(
         "recipe": manifest.get("recipe"),
         "signature": signature_of(manifest, types_of(data.uri)),
         "trained": {
-            "epochs": spec.epochs,
+            "epochs": metrics.get("epochs_done", spec.epochs),
+            "best_epoch": metrics.get("best_epoch"),
             "batch_size": spec.batch_size,
             "lr": spec.lr,
-            "optimizer": spec.optimizer,
             "seed": spec.seed,
+            **_learning(spec),
             "workers": len(ctx.nodes),
             "resumed_from": ctx.step if ctx.checkpoint else None,
             "torch": torch.__version__,
@@ -218,16 +237,38 @@ def _publish(
         "dataset": {"reference": data.reference, "uri": data.uri, "digest": digest_of_version(data.uri)},
     }
     ctx.check_fence()
-    if spec.onnx:
-        _export(card, weights, ctx)
+    if spec.onnx or spec.of_factory:
+        _export(spec, card, weights, ctx)
     return Result((registered(weights, card),), metrics)
 
 
-def _export(card: dict[str, Any], folder: Path, ctx: RunContext) -> None:
-    """Add the ONNX file; a network that ONNX has no words for goes without, and the log says so."""
-    network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"])
+def _learning(spec: TrainSpec) -> dict[str, Any]:
+    """Return what the card says of how it was learned: what was given, the optimizer by its name where that is all."""
+    if spec.train_loop is not None:
+        return {"optimizer": spec.optimizer.type}
+    optimizer = spec.optimizer.parameters()
+    found: dict[str, Any] = {"optimizer": optimizer if len(optimizer) > 1 else spec.optimizer.type}
+    if spec.loss is not None:
+        found["loss"] = spec.loss.parameters()
+    if "schedule" in given(spec):
+        found["schedule"] = spec.schedule.parameters()
+    if spec.early_stopping is not None:
+        found["early_stopping"] = spec.early_stopping.model_dump()
+    plain = ("precision", "accumulate", "clip_norm", "strategy", "compile", "validation")
+    return {**found, **{key: getattr(spec, key) for key in plain if key in given(spec)}}
+
+
+def _export(spec: TrainSpec, card: dict[str, Any], folder: Path, ctx: RunContext) -> None:
+    """Add the ONNX file; a network that ONNX has no words for goes without, and the log says so.
+
+    What a factory makes cannot go without: nothing else of it can be loaded where its code is not.
+    """
+    code = working_dir(spec.working_dir, ctx)
+    network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"], code)
     restore(network, folder, card["name"])
     try:
         export(network, len(card["features"]), folder)
     except Exception as error:  # the exporter's own, of many kinds
+        if spec.of_factory:
+            raise
         ctx.reporter.log(f"no model.onnx: the network cannot be exported: {str(error).splitlines()[0]}")

@@ -1,4 +1,4 @@
-"""The training loop as it runs on every worker of the gang (Ray Train, DDP over gloo).
+"""The training loop as it runs on every worker of the gang (Ray Train, DDP or FSDP).
 
 All ranks take the same steps: rank 0 alone asks whether to yield, and its answer is broadcast at steps that all ranks
 reach. Rows are drawn from one permutation per epoch, so a run continues with any number of workers.
@@ -6,238 +6,148 @@ reach. Rows are drawn from one permutation per epoch, so a run continues with an
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from aios.engines import Reporter, WorkloadFailed
-from pipelines.files import write_json
-from pipelines.models import weights
-from pipelines.run import here, report_nodes
-from pipelines.train.checkpoint import Position, checkpoint_path, restore, save
+from aios.engines import WorkloadFailed
+from pipelines.models.onnx import export
+from pipelines.train.best import Best
+from pipelines.train.checkpoint import Position, Saver, put, read_state
+from pipelines.train.distributed import replicate, shard
+from pipelines.train.gang import report_where
+from pipelines.train.job import Job
+from pipelines.train.learner import Learner, objective_of, optimizer_of
 from pipelines.train.network import build
-from pipelines.train.table import Streamed, Table, read_manifest, read_table
-
-ASK_EVERY_S = 0.25
-KEEP = CheckpointConfig(num_to_keep=3)
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What every worker gets."""
-
-    model: dict[str, Any]
-    epochs: int
-    batch_size: int
-    lr: float
-    optimizer: str
-    seed: int
-    checkpoint_every: int
-    data: str
-    checkpoint: str
-    nodes: tuple[str, ...]
-    n_threads: int
-    checkpoints: Path
-    stop_file: Path
-    outcome: Path
-    weights: Path
-    reporter: Reporter
-    check_fence: Callable[[], None]
-    alive: Callable[..., None] = lambda: None
+from pipelines.train.steps import split
+from pipelines.train.table import Table, read_manifest, read_table
+from pipelines.train.training import Said, Training
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Train until all epochs are done or rank 0 is told to yield; rank 0 leaves the outcome as a file."""
+    """Train as a worker of Ray Train; rank 0 leaves the outcome as a file."""
     job: Job = config["job"]
     job.alive()
     torch.set_num_threads(job.n_threads)
-    rank, n_ranks = dist.get_rank(), dist.get_world_size()
-    report_where(job.reporter, job.nodes, rank, n_ranks)
+    report_where(job.reporter, job.nodes, dist.get_rank(), dist.get_world_size())
+    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
+    run(job, dist.get_rank(), dist.get_world_size(), device, ray.train.report)
 
-    # 1. Data, network, and where an earlier attempt left off.
+
+def run(job: Job, rank: int, n_ranks: int, device: torch.device, report: Callable[[dict[str, Any]], None]) -> None:
+    """Train until all epochs are done, nothing gets better any more, or rank 0 is told to yield.
+
+    ``report`` gets each epoch's metrics, on every rank.
+    """
+    try:
+        training = begin(job, rank, n_ranks, device)
+        with_report = replace(training, report=report)
+        with_report.go_on()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(job, error) from None
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(job, error) from None
+
+
+def begin(job: Job, rank: int, n_ranks: int, device: torch.device) -> Training:
+    """Read the data, build the network, and go back to where an earlier attempt left off."""
+    spec = job.spec
     manifest = read_manifest(job.data)
-    table = read_table(job.data, "train", manifest)
+    table, held_out = split(read_table(job.data, "train", manifest), spec)
     if len(table) < n_ranks:
         raise WorkloadFailed(f"{len(table)} training rows are fewer than the {n_ranks} workers: ask for fewer workers")
-    torch.manual_seed(job.seed)
-    network = build(job.model, len(manifest["features"]), len(manifest["classes"] or [0]), manifest["statistics"])
-    optimizer = OPTIMIZERS[job.optimizer](network.parameters(), lr=job.lr)
-    position, sums = Position(), torch.zeros(3, dtype=torch.float64)
+    classes = manifest["classes"]
+    metric = spec.best_metric
+    if metric is not None and metric.endswith("accuracy") and not classes:
+        raise WorkloadFailed(
+            f"metric {metric} is of classes, and {manifest['target']!r} is a quantity: use {metric[:-8]}loss"
+        )
+
+    # 1. The network, the same on all ranks, and then replicated or sharded.
+    torch.manual_seed(spec.seed)
+    n_features = len(manifest["features"])
+    network: nn.Module = build(job.model, n_features, len(classes or [0]), manifest["statistics"], job.working_dir)
+    if spec.model is not None and spec.of_factory and rank == 0 and not job.checkpoint:
+        _try_export(network, n_features, job)
+    network.to(device)
+    if spec.compile:
+        network.compile()
+    sharded = spec.strategy == "fsdp" and n_ranks > 1
+    if sharded:
+        shard(network, device, n_ranks)
+    optimizer = optimizer_of(spec.optimizer, network.parameters(), spec.lr)
+
+    # 2. Where an earlier attempt left off.
+    position, sums, more = Position(), torch.zeros(3, dtype=torch.float64), {}
     if job.checkpoint:
-        position, sums = restore(job.checkpoint, network, optimizer)
-        sums = sums if rank == 0 else torch.zeros_like(sums)
-    wrapped = DistributedDataParallel(network, broadcast_buffers=False) if n_ranks > 1 else network
-    learn = Learner(wrapped, optimizer, nn.CrossEntropyLoss() if manifest["classes"] else nn.MSELoss())
-    yields = Yielding(job, rank)
-    started = time.monotonic()
+        more = read_state(job.checkpoint)
+        put(more, job.checkpoint, network, optimizer)
+        position = Position(more["epoch"], more["rows"], more["steps"])
+        sums = own_sums(more["sums"], rank, n_ranks)
 
-    # 2. Epochs.
-    metrics: dict[str, Any] = {}
-    for epoch in range(position.epoch, job.epochs):
-        first = position if epoch == position.epoch else Position(epoch)
-        for at, features, targets in batches(table, job, epoch, first, rank, n_ranks):
-            sums += learn(features, targets)
-            if yields.now() and at.rows < len(table):
-                _checkpoint(job, rank, network, optimizer, at, _summed(sums), {"epoch": epoch})
-                _end(job, rank, network, "yielded", metrics, at)
-                return
-        total = _summed(sums)
-        sums = torch.zeros_like(sums)
-        metrics = _metrics(total, epoch + 1, manifest, time.monotonic() - started)
-        done = Position(epoch + 1)
-        if rank == 0:
-            job.reporter.progress(metrics)
-            job.reporter.log(_line(metrics, job.epochs))
-        yielding = yields.answer and done.epoch < job.epochs
-        if yielding or done.epoch % job.checkpoint_every == 0 or done.epoch == job.epochs:
-            _checkpoint(job, rank, network, optimizer, done, sums, metrics)
-        if yielding:
-            _end(job, rank, network, "yielded", metrics, done)
-            return
-    _end(job, rank, network, "finished", metrics, Position(job.epochs))
-
-
-@dataclass(slots=True)
-class Learner:
-    """One step: loss, gradients (averaged over ranks by DDP), update; returns loss, hits and rows summed."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: nn.Module
-
-    def __call__(self, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        out = self.network(features)
-        if isinstance(self.loss, nn.MSELoss):
-            loss, hits = self.loss(out[:, 0], targets), 0
-        else:
-            loss, hits = self.loss(out, targets), int((out.argmax(dim=1) == targets).sum())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return torch.tensor([float(loss) * len(targets), hits, len(targets)], dtype=torch.float64)
+    # 3. How to learn.
+    per_epoch = -(-len(table) // spec.batch_size)
+    targets = table.targets if isinstance(table, Table) else None
+    learner = Learner(
+        replicate(network, device) if n_ranks > 1 and not sharded else network,
+        optimizer,
+        objective_of(spec.loss, len(classes or ()), targets),
+        classes=bool(classes),
+        lr=spec.lr,
+        n_steps=spec.epochs * per_epoch,
+        steps_per_epoch=per_epoch,
+        schedule=spec.schedule,
+        precision=spec.precision,
+        accumulate=spec.accumulate,
+        clip_norm=spec.clip_norm,
+        device=device,
+        seed=spec.seed,
+        rank=rank,
+        step=more.get("step", position.epoch * per_epoch + position.steps),
+    )
+    if learner.scaler is not None and more.get("scaler"):
+        learner.scaler.load_state_dict(more["scaler"])
+    best = Best(metric, spec.early_stopping.min_delta if spec.early_stopping else 0.0) if metric else None
+    if best is not None and more.get("best"):
+        best = Best(**more["best"])
+    saver = Saver(job.checkpoints, spec.checkpoints, metric, Said(job))
+    return Training(
+        job, rank, n_ranks, manifest, table, held_out, network, learner, saver, position, sums, best,
+        more.get("best_model"), more.get("history", []),
+    )  # fmt: skip
 
 
-def batches(
-    table: Table | Streamed, job: Job, epoch: int, first: Position, rank: int, n_ranks: int
-) -> Iterator[tuple[Position, torch.Tensor, torch.Tensor]]:
-    """Yield, from ``first`` on, the position after each step of an epoch and this rank's features and targets."""
-    if isinstance(table, Table):
-        for at, rows in steps(table, job, epoch, first, rank, n_ranks):
-            yield at, table.features[rows], table.targets[rows]
-        return
-    at = first
-    for done, features, targets in table.batches(job.batch_size, job.seed, epoch, first.rows, rank, n_ranks):
-        n_rows, at = done - at.rows, Position(epoch, done, at.steps + 1)
-        if n_rows >= n_ranks:  # a rest that cannot give every rank a row is left out
-            yield at, features, targets
+def own_sums(sums: torch.Tensor, rank: int, n_ranks: int) -> torch.Tensor:
+    """Return this rank's part of the sums of an open epoch: its own where there are as many ranks as then."""
+    if sums.ndim == 2 and len(sums) == n_ranks:
+        return sums[rank].clone()
+    total = sums.sum(dim=0) if sums.ndim == 2 else sums
+    return total.clone() if rank == 0 else torch.zeros_like(total)
 
 
-def steps(
-    table: Table, job: Job, epoch: int, first: Position, rank: int, n_ranks: int
-) -> Iterator[tuple[Position, torch.Tensor]]:
-    """Yield, from ``first`` on, the position after each step of an epoch and this rank's rows of the step."""
-    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(job.seed * 1_000_003 + epoch))
-    at = first
-    while at.rows < len(table):
-        batch = order[at.rows : at.rows + job.batch_size]
-        at = Position(epoch, at.rows + len(batch), at.steps + 1)
-        if len(batch) >= n_ranks:  # a rest that cannot give every rank a row is left out
-            yield at, batch[rank::n_ranks]
+def _try_export(network: nn.Module, n_features: int, job: Job) -> None:
+    """Make sure, before anything is learned, that the network of a factory can be kept."""
+    training = network.training
+    try:
+        export(network, n_features, job.weights)
+    except Exception as error:  # the exporter's own, of many kinds
+        first = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise WorkloadFailed(
+            f"what model.factory makes cannot be written as ONNX, in which it is kept: {first}", detail=str(error)
+        ) from None
+    (job.weights / "model.onnx").unlink()
+    network.train(training)
 
 
-class Yielding:
-    """Tells all ranks at the same step whether to yield, asking about every ``ASK_EVERY_S`` seconds."""
-
-    def __init__(self, job: Job, rank: int) -> None:
-        self.job, self.rank = job, rank
-        self.every = self.left = 1
-        self.asked_s = time.monotonic()
-        self.answer = False
-
-    def now(self) -> bool:
-        """Return the answer; every rank calls this after every step."""
-        self.left -= 1
-        if self.answer or self.left > 0:
-            return self.answer
-        word = torch.tensor(self._ask() if self.rank == 0 else (0, 0))
-        if dist.get_world_size() > 1:
-            dist.broadcast(word, src=0)
-        self.answer, self.every = bool(word[0]), int(word[1])
-        self.left = self.every
-        return self.answer
-
-    def _ask(self) -> tuple[int, int]:
-        """Return the answer, and after how many steps to ask again."""
-        yields = self.job.stop_file.exists() or self.job.reporter.preempting()
-        now_s = time.monotonic()
-        every = int(self.every * ASK_EVERY_S / max(now_s - self.asked_s, 1e-6))
-        self.asked_s = now_s
-        return int(yields), max(1, min(every, 4 * self.every, 1000))
-
-
-def report_where(reporter: Reporter, planned: tuple[str, ...], rank: int, n_ranks: int) -> None:
-    """Rank 0 says for the whole gang where its workers run."""
-    nodes: list[Any] = [None] * n_ranks
-    if n_ranks > 1:
-        dist.all_gather_object(nodes, here())
-    else:
-        nodes = [here()]
-    if rank == 0:
-        report_nodes(reporter, planned, nodes)
-
-
-def _summed(sums: torch.Tensor) -> torch.Tensor:
-    total = sums.clone()
-    if dist.get_world_size() > 1:
-        dist.all_reduce(total)
-    return total
-
-
-def _metrics(total: torch.Tensor, epoch: int, manifest: dict[str, Any], elapsed_s: float) -> dict[str, Any]:
-    loss, hits, n_rows = total.tolist()
-    metrics = {"epoch": epoch, "loss": round(loss / n_rows, 6), "elapsed_s": round(elapsed_s, 2)}
-    return {**metrics, "accuracy": round(hits / n_rows, 6)} if manifest["classes"] else metrics
-
-
-def _checkpoint(
-    job: Job,
-    rank: int,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    position: Position,
-    sums: torch.Tensor,
-    metrics: dict[str, Any],
-) -> None:
-    """Rank 0 saves and, once it is durable, says so; every rank reports to Ray Train."""
-    checkpoint = None
-    if rank == 0:
-        job.check_fence()
-        path = save(job.checkpoints, network, optimizer, position, sums)
-        job.reporter.saved(str(path), position.epoch)
-        checkpoint = Checkpoint(str(path))
-    ray.train.report(metrics, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
-
-
-def _line(metrics: dict[str, Any], n_epochs: int) -> str:
-    rest = " ".join(f"{name} {metrics[name]:.4f}" for name in ("loss", "accuracy") if name in metrics)
-    return f"epoch {metrics['epoch']}/{n_epochs} {rest}"
-
-
-def _end(job: Job, rank: int, network: nn.Module, how: str, metrics: dict[str, Any], at: Position) -> None:
-    """Rank 0 leaves the outcome; other ranks have nothing to add."""
-    if rank != 0:
-        return
-    if how == "finished":
-        weights.save(network, job.weights)
-    saved = str(checkpoint_path(job.checkpoints, at))
-    write_json(job.outcome, {"ended": how, "metrics": metrics, "checkpoint": saved, "step": at.epoch})
+def _out_of_memory(job: Job, error: BaseException) -> WorkloadFailed:
+    return WorkloadFailed(
+        f"out of memory: {str(error).splitlines()[0][:200]}: give workers more memory, take a step's rows in more "
+        f"parts (accumulate, now {job.spec.accumulate}), lower batch_size ({job.batch_size}), or use strategy: fsdp"
+    )

@@ -5,6 +5,7 @@ Weights are safetensors: no code comes out of a model file.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch import nn
 
 from aios.engines import WorkloadFailed
 from pipelines.files import read_json
+from pipelines.models.session import OnnxNetwork
 from pipelines.models.weights import restore
+from pipelines.train.users import load_function
 
 CARD = "model.json"
 
@@ -39,11 +42,17 @@ def build(
     n_features: int,
     n_outputs: int,
     statistics: Mapping[str, Sequence[float]] | None = None,
+    working_dir: Path = Path(),
 ) -> nn.Sequential:
-    """Return the network ``model`` describes (``type``, ``hidden``), from raw rows to logits or one quantity."""
+    """Return the network ``model`` describes (``type``, ``hidden``), from raw rows to logits or one quantity.
+
+    ``working_dir`` is where a user's ``factory`` is found.
+    """
     layers: list[nn.Module] = [Normalise(n_features, statistics)]
     if model["type"] == "cnn":
-        return nn.Sequential(*layers, *_convolutions(n_features, n_outputs))
+        return nn.Sequential(*layers, *_convolutions(n_features, n_outputs, model.get("channels", (16, 32))))
+    if model["type"] == "factory":
+        return nn.Sequential(*layers, _made(model, n_features, n_outputs, working_dir))
     width = n_features
     for n_units in model.get("hidden", ()):
         layers += [nn.Linear(width, n_units), nn.ReLU()]
@@ -51,20 +60,42 @@ def build(
     return nn.Sequential(*layers, nn.Linear(width, n_outputs))
 
 
-def _convolutions(n_features: int, n_outputs: int) -> list[nn.Module]:
+def _convolutions(n_features: int, n_outputs: int, channels: Sequence[int]) -> list[nn.Module]:
     side = isqrt(n_features)
     if side * side != n_features or side < 4:
         raise WorkloadFailed(f"model type cnn needs square images: {n_features} features are no square; use type mlp")
-    return [
-        nn.Unflatten(1, (1, side, side)),
-        nn.Conv2d(1, 16, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * (side // 2) ** 2, n_outputs),
-    ]
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
+    n_before = 1
+    for n_channels in channels:
+        layers += [nn.Conv2d(n_before, n_channels, kernel_size=3, padding=1), nn.ReLU()]
+        n_before = n_channels
+    return [*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(n_before * (side // 2) ** 2, n_outputs)]
+
+
+def _made(model: Mapping[str, Any], n_features: int, n_outputs: int, working_dir: Path) -> nn.Module:
+    """Return what the user's factory makes, tried on two rows: what does not fit is said before anything is trained."""
+    name = model["factory"]
+    factory = load_function(name, working_dir, "model.factory")
+    try:
+        inspect.signature(factory).bind(n_features, n_outputs, **model["arguments"])
+    except TypeError as error:
+        raise WorkloadFailed(
+            f"model.factory {name} cannot be called with (n_features, n_outputs, **arguments): {error}"
+        ) from None
+    network = factory(n_features, n_outputs, **model["arguments"])
+    if not isinstance(network, nn.Module):
+        raise WorkloadFailed(f"model.factory {name} returned {type(network).__name__}: return a torch.nn.Module")
+    was = network.training
+    with torch.inference_mode():
+        out = network.eval()(torch.zeros(2, n_features))
+    network.train(was)
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, n_outputs):
+        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise WorkloadFailed(
+            f"model.factory {name}: its network gives {shape} for two rows, and {(2, n_outputs)} is needed: one value "
+            "for each class, or one quantity"
+        )
+    return network
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -81,6 +112,8 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     card = read_card(folder)
     if card["model"]["type"] == "custom":
         raise WorkloadFailed(f"model {card['name']!r} was made by a train_loop: only its author's code can load it")
+    if card["model"]["type"] in ("factory", "onnx"):
+        return OnnxNetwork(folder, card).eval(), card
     network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"])
     restore(network, folder, card["name"])
     return network.eval(), card

@@ -7,9 +7,7 @@ config is ``train_loop_config`` and ``data``, the dataset version's address, whi
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,11 @@ import torch.distributed as dist
 from ray.train import Checkpoint
 
 from aios.checkpoints import seal
-from aios.engines import Reporter, WorkloadFailed
+from aios.engines import Reporter
 from pipelines.files import sync_tree, write_json
-from pipelines.train.loop import report_where
+from pipelines.train.gang import report_where
+from pipelines.train.silence import Silence
+from pipelines.train.users import load_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class UserJob:
     working_dir: Path
     checkpoint: str
     step: int
+    report_within: float | None
     nodes: tuple[str, ...]
     n_threads: int
     checkpoints: Path
@@ -57,42 +58,41 @@ def user_worker(config: dict[str, Any]) -> None:
     rank = dist.get_rank()
     report_where(job.reporter, job.nodes, rank, dist.get_world_size())
     loop = load_loop(job.train_loop, job.working_dir)
-    session = Session(job, rank, ray.train.report, ray.train.get_checkpoint)
+    silence = Silence(job.outcome, job.reporter, job.report_within)
+    if rank == 0:
+        silence.watch()
+    session = Session(job, rank, ray.train.report, ray.train.get_checkpoint, silence)
     ray.train.report, ray.train.get_checkpoint = session.report, session.get_checkpoint
     how = "finished"
     try:
         loop(job.config) if inspect.signature(loop).parameters else loop()
     except Yield:
         how = "yielded"
+    finally:
+        silence.end()
     if rank == 0:
         last = str(session.last) if session.last else ""
         outcome = {"ended": how, "metrics": session.metrics, "checkpoint": last, "step": session.step}
-        write_json(job.outcome, outcome)
+        write_json(job.outcome, {**outcome, "reports": silence.n_heard})
 
 
 def load_loop(name: str, working_dir: Path) -> Callable[..., Any]:
     """Return the function ``module:function``; raises WorkloadFailed that says what is missing."""
-    sys.path.insert(0, str(working_dir))
-    module_name, _, function = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name not in (module_name, module_name.partition(".")[0]):
-            raise
-        raise WorkloadFailed(f"train_loop {name}: no module {module_name!r}: give its folder as working_dir") from None
-    loop = getattr(module, function, None)
-    if not callable(loop):
-        raise WorkloadFailed(f"train_loop {name}: module {module_name!r} has no function {function!r}")
-    return loop  # type: ignore[no-any-return]  # callable() does not tell what it returns
+    return load_function(name, working_dir, "train_loop")
 
 
 class Session:
     """Stands before Ray Train's report and get_checkpoint."""
 
     def __init__(
-        self, job: UserJob, rank: int, report: Callable[..., None], get_checkpoint: Callable[[], Checkpoint | None]
+        self,
+        job: UserJob,
+        rank: int,
+        report: Callable[..., None],
+        get_checkpoint: Callable[[], Checkpoint | None],
+        silence: Silence,
     ) -> None:
-        self.job, self.rank = job, rank
+        self.job, self.rank, self.silence = job, rank, silence
         self._report, self._get_checkpoint = report, get_checkpoint
         self.step = job.step
         self.last: Path | None = None
@@ -100,6 +100,7 @@ class Session:
 
     def report(self, metrics: dict[str, Any], checkpoint: Checkpoint | None = None, **kwargs: Any) -> None:
         """Report to Ray Train; then say what was saved, and leave the loop if asked to yield."""
+        self.silence.heard()
         saves = torch.tensor(int(checkpoint is not None))
         if dist.get_world_size() > 1:
             dist.all_reduce(saves, op=dist.ReduceOp.MAX)

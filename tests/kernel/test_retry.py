@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from aios.kernel.events import Outcome
 from aios.kernel.ports import Accepted, Refused, Retry
 from aios.kernel.state import Status
@@ -46,6 +48,18 @@ def test_a_pipeline_goes_on_from_the_stage_that_failed() -> None:
     bench.turn()
     bench.runs("third", "n2")
     assert bench["third"].status is Status.RUNNING
+
+
+@pytest.mark.parametrize("code, tries_again", [(1, True), (None, True), (106, False)])
+def test_a_failure_that_every_attempt_would_come_to_is_not_tried_again(code: int | None, tries_again: bool) -> None:
+    bench = Bench()
+    bench.turn(submit(want("train", max_retries=3)))
+    bench.runs("train", "n1")
+    bench.sees_end("train", Outcome.FAILED, error="the loss is nan", exit_code=code)
+    bench.turn()
+    bench.turn()
+    assert (bench["train"].status is Status.QUEUED) is tries_again
+    assert tries_again or bench["train"].message == "the loss is nan"
 
 
 def test_all_of_it_runs_again_where_nothing_is_to_be_reused() -> None:

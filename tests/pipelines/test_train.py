@@ -16,8 +16,8 @@ from aios.engines import WorkloadFailed
 from pipelines.files import write_json
 from pipelines.models import weights
 from pipelines.train.checkpoint import Position, restore, save
-from pipelines.train.loop import steps
 from pipelines.train.network import build, load, predict
+from pipelines.train.steps import steps
 from pipelines.train.table import Table, read_manifest
 from pipelines.train.user_loop import load_loop
 

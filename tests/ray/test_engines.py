@@ -228,11 +228,71 @@ def test_training_goes_on_where_it_left_off_with_another_number_of_workers(
     trained: tuple[Input, Attempt, Attempt],
 ) -> None:
     model, first, second = trained
-    epochs = [metrics["epoch"] for (metrics,) in second.heard("progress")]
+    epochs = sorted({metrics["epoch"] for (metrics,) in second.heard("progress") if "epoch" in metrics})
     assert epochs == list(range(first.heard("saved")[-1][1] + 1, 61))
     assert second.actual == second.ctx.nodes
     assert model.meta["trained"]["resumed_from"] == first.heard("saved")[-1][1]
     assert model.meta["scores"]["accuracy"] > 0.95
+
+
+def test_sharded_training_is_configured_and_its_factory_is_kept_as_onnx(
+    lab: Lab, digits: Input, tmp_path: Path
+) -> None:
+    """A network of the user's own, sharded over two nodes: what is left answers without the user's code."""
+    from pipelines.train.network import load, predict
+
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n"
+        "def wide(n_in, n_out, width):\n"
+        "    return nn.Sequential(nn.Linear(n_in, width), nn.GELU(), nn.Linear(width, n_out))\n"
+    )
+    fields = {
+        "inputs": {"data": "dataset://digits"},
+        "outputs": {"model": "model://wide"},
+        "model": {"factory": "my_nets:wide", "arguments": {"width": 32}},
+        "working_dir": str(tmp_path),
+        "epochs": 8,
+        "lr": 0.01,
+        "strategy": "fsdp",
+        "precision": "bf16",
+        "schedule": {"type": "cosine", "warmup_steps": 10},
+        "validation": 0.1,
+        "early_stopping": {"metric": "val_accuracy", "patience": 8},
+        "workers": {"num_workers": 2},
+    }
+    attempt = lab.attempt("train", [lab.nodes[0], lab.nodes[1]], CPU, {"data": digits}, **fields)
+    (artefact,) = attempt.end().artefacts
+    meta = json.loads(artefact.meta)
+    assert meta["trained"]["strategy"] == "fsdp"
+    assert meta["scores"]["val_accuracy"] > 0.9
+    network, card = load(Path(artefact.uri))
+    predictions, probabilities = predict(network, card, [[0.0] * 64])
+    assert predictions[0] in range(10)
+    assert probabilities is not None
+    assert "epoch 1/8 loss" in attempt.log()
+
+
+@pytest.mark.parametrize(
+    "body, word",
+    [
+        (
+            "import threading; threading.Event().wait()",
+            "has not reported for 2.*has never done so; it stood at quiet.py:2",
+        ),
+        ("pass", "returned and has never reported"),
+        ("import ray.train; ray.train.report({'loss': 1})", "reported 1 time and left no checkpoint"),
+    ],
+    ids=["waits", "returns", "no checkpoint"],
+)
+def test_a_loop_that_does_not_report_fails_by_what_it_did(
+    lab: Lab, digits: Input, tmp_path: Path, body: str, word: str
+) -> None:
+    (tmp_path / "quiet.py").write_text(f"def loop(config):\n    {body}\n")
+    roles = {"inputs": {"data": "dataset://digits"}, "outputs": {"model": "model://quiet"}}
+    fields = {**roles, "train_loop": "quiet:loop", "working_dir": str(tmp_path), "report_within": "2s"}
+    attempt = lab.attempt("train", [lab.nodes[0]], CPU, {"data": digits}, **fields)
+    with pytest.raises(WorkloadFailed, match=word):
+        attempt.end()
 
 
 def test_evaluation_scores_the_test_part_and_keeps_the_gate(

@@ -19,7 +19,7 @@ from pipelines.data.reading import load, read_input
 from pipelines.data.table import TableError, Write, open_table
 from pipelines.files import write_json
 from pipelines.train.checkpoint import Position
-from pipelines.train.loop import batches
+from pipelines.train.steps import batches
 from pipelines.train.table import Streamed, Table, read_manifest, read_table
 
 N = 500
