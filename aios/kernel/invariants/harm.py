@@ -85,7 +85,8 @@ def only_failures_use_up_retries(state: State, event: Event) -> list[str]:
         return []
     workload = ended[0]
     n_failed = sum(attempt.outcome is Outcome.FAILED for attempt in workload.attempts)
-    if n_failed > workload.work.max_retries:
+    hopeless = event.reason == "UserCodeError" and n_failed > 0  # there are failures that no further attempt would mend
+    if hopeless or n_failed > workload.work.max_retries:
         return []
     return [f"I6: {workload.id} is given up after {n_failed} failures of {workload.work.max_retries} retries"]
 
@@ -104,7 +105,9 @@ def who_failed_waits(state: State, event: Event) -> list[str]:
 
 def asked_once(state: State, event: Event) -> list[str]:
     """I14: what has been asked for, or saved, is not recorded again."""
-    workload = state.workloads.get(getattr(event, "workload", None) or "")  # type: ignore[call-overload]  # any text
+    if not isinstance(event, StopRequested | SuspendRequested | CheckpointSaved):
+        return []
+    workload = state.workloads.get(event.workload)
     if workload is None:
         return []
     again = (
