@@ -1,7 +1,7 @@
 """What must hold whatever goes wrong outside: of a state, of a step, of a whole log, and of time.
 
-``violations`` looks at a state, ``turn_violations`` and ``harm`` at the events of a turn; production runs the first over
-what a turn has touched, tests and simulation run all of them over everything. ``History`` remembers what one state
+``violations`` looks at a state, ``turn_violations`` and ``harm`` at the events of a turn; production runs the first
+over what a turn has touched, tests and simulation run all of them over everything. ``History`` remembers what one state
 cannot tell. What concerns time is in ``liveness``; the numbers are those of ``docs/simulation.md``.
 """
 
