@@ -97,6 +97,11 @@ def routes(service: Service) -> APIRouter:
         """Every model version, with what it was made from."""
         return answer(ArtefactList(_versions(service.state(), "model")))
 
+    @router.get("/models/{name}/reports", tags=["catalogue"], **shows(ArtefactList))
+    def reports(name: str) -> Response:
+        """The reports of evaluations of a model, oldest first; ``meta.model`` says of which version."""
+        return answer(ArtefactList(_reports(service.state(), name)))
+
     @router.get("/models/{name}/aliases", tags=["catalogue"], **shows(AliasList))
     def aliases(name: str) -> Response:
         """The aliases of a model, with the version that had each before."""
@@ -191,6 +196,17 @@ def _aliases(state: State, name: str) -> tuple[AliasView, ...]:
 def _versions(state: State, type_: str) -> tuple[ArtefactView, ...]:
     found = [p for key in sorted(state.versions) for p in state.versions[key] if p.artefact.type == type_]
     return tuple(version_view(state, one) for one in found)
+
+
+def _reports(state: State, name: str) -> tuple[ArtefactView, ...]:
+    made = [(w.submitted_s, w.id, artefact) for w in state.workloads.values() for artefact in w.artefacts]
+    made += [(left.submitted_s, left.id, artefact) for left in state.retired.values() for artefact in left.reports]
+    views = [
+        artefact_view(artefact, workload=id, at_s=at_s)
+        for at_s, id, artefact in sorted(made, key=lambda one: one[:2])
+        if artefact.type == "report"
+    ]
+    return tuple(view for view in views if str(view.meta.get("model", "")).partition("@")[0] == f"model://{name}")
 
 
 def _endpoints(state: State) -> tuple[ArtefactView, ...]:

@@ -117,7 +117,10 @@ def routes(service: Service) -> APIRouter:
         deadline = loop.time() + timeout_s
         while True:
             state = service.state()
-            workloads = [state.workloads.get(id) or await run_in_threadpool(workload_of, service, id) for id in ids]
+            workloads: list[Workload] = []
+            for id in ids:
+                live = state.workloads.get(id)
+                workloads.append(await run_in_threadpool(workload_of, service, id) if live is None else live)
             mark = fingerprint(workloads)
             done = mark != seen if until == "changed" else settled(workloads, until)
             if done or loop.time() >= deadline:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from aios.api.lineage import lineage
-from aios.kernel.events import Artefact, Published, WorkloadId
+from aios.kernel.events import (
+    Artefact,
+    AttemptEnded,
+    Finished,
+    Granted,
+    Outcome,
+    Published,
+    Retired,
+    Submitted,
+    Work,
+    WorkloadId,
+)
 from aios.kernel.evolve import replay
 from aios.kernel.inputs import find
+from placement.model import NodeId
+from tests.support.building import want
 
 SOURCE = {"source": {"path": "/data/a.csv", "read": {"digest": "abc"}}, "total_rows": 3}
 
@@ -55,3 +70,26 @@ def test_edges_go_with_the_data() -> None:
     edges = lineage(STATE, version).edges
     assert ("dataset://clean@1", "model://m@1") in edges
     assert ("model://m@1", "dataset://scores@1") in edges
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["in the state", "retired"])
+def test_a_report_stays_in_the_lineage_of_its_model(gone: bool) -> None:
+    work = Work(WorkloadId("w-1"), "eval", "evaluate", "team", 0, want("eval").demand, "{}", "0")
+    meta = json.dumps({"model": "model://m@1", "data": "dataset://clean@1", "scores": {"accuracy": 0.9}})
+    report = Artefact("report", "eval", "/s/report.json", meta=meta)
+    state = replay(
+        [
+            Submitted(6.0, work),
+            Granted(7.0, work.id, 1, 1, (NodeId("n1"),)),
+            AttemptEnded(8.0, work.id, 1, Outcome.SUCCEEDED, artefacts=(report,)),
+            Finished(8.0, work.id, "SUCCEEDED"),
+            *([Retired(9.0, (work.id,))] if gone else []),
+        ],
+        STATE,
+    )
+    assert (work.id in state.retired) is gone
+    version = find(state, "model://m", "")
+    assert version is not None
+    found = lineage(state, version)
+    assert ("model://m@1", "report://eval") in found.edges
+    assert [(node.workload, node.at_s) for node in found.nodes if node.id == "report://eval"] == [("w-1", 6.0)]

@@ -18,10 +18,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from aios.kernel.events import Event, Waits, WorkloadId
+from aios.kernel.events import Event, Submitted, Waits, Work, WorkloadId
 from aios.kernel.ports import Log, Snapshot, StaleEpoch
 from aios.store.memory import MemoryLog
 from aios.store.sql import SqlLog
+from tests.support.building import want
 from tests.support.postgres import schema_of_its_own
 
 Opener = Callable[[], Log]
@@ -180,6 +181,15 @@ def test_a_reader_that_stopped_halfway_does_not_hold_up_the_writer(reopen: Opene
     assert [n for n, _ in half][:7] == [4, 5, 6, 7, 8, 9, 10]
 
 
+def test_one_workload_is_read_by_itself_from_its_submission_on(reopen: Opener) -> None:
+    log = reopen()
+    work = Work(WorkloadId("w-1"), "one", "script", "team", 0, want("one").demand, "{}", "0")
+    submitted = Submitted(1.0, work)
+    log.append(log.begin(), [waits(3), submitted, *batch(4, 5)])
+    assert list(reopen().read_workload(work.id)) == [(2, submitted), (3, waits(4)), (6, waits(7))]
+    assert list(log.read_workload(WorkloadId("w-"))) == []
+
+
 def test_a_new_log_has_no_snapshot(reopen: Opener) -> None:
     assert reopen().load_snapshot() is None
 
@@ -270,6 +280,11 @@ class LogModel(RuleBasedStateMachine):
     @rule(after=st.integers(0, 12))
     def read(self, after: int) -> None:
         assert [event for _, event in self.log.read(after)] == self.expected[after:]
+
+    @rule(n=st.integers(0, 2))
+    def read_workload(self, n: int) -> None:
+        of_it = [(i, event) for i, event in enumerate(self.expected, start=1) if event == waits(i) and i % 3 == n]
+        assert list(self.log.read_workload(WorkloadId(f"w-{n}"))) == of_it
 
     @invariant()
     def all_is_there(self) -> None:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from aios.kernel.events import Artefact, Outcome, Reused
+import pytest
+
+from aios.kernel.events import Artefact, Outcome, Retired, Reused, Work
+from aios.kernel.evolve import evolve
 from aios.kernel.inputs import resolved
 from aios.kernel.ports import Accepted, NewWork, RemoveVersions, Retry
 from aios.kernel.state import Status
 from tests.support.bench import Bench, of_type
 from tests.support.building import submit, want
+
+RETIRES = [False]
+LEFT: list[Work] = []
+"""The work of what was retired, as the log has it."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in the state", "retired"])
+def _retires(request: pytest.FixtureRequest) -> None:
+    """Whatever has left the state since, the answers are the same."""
+    RETIRES[0] = request.param
+    LEFT.clear()
 
 
 def stages(cache: bool = True, rerun: bool = False, last: str = "") -> tuple[NewWork, ...]:
@@ -42,6 +56,9 @@ def done(fail_last: bool = False) -> Bench:
     makes(bench, "second", ("model", "m"))
     makes(bench, "third", outcome=Outcome.FAILED if fail_last else Outcome.SUCCEEDED)
     bench.turn()
+    if RETIRES[0]:
+        LEFT.extend(workload.work for workload in bench.state.workloads.values())
+        bench.state = evolve(Retired(bench.now_s, tuple(bench.state.workloads)), bench.state)
     return bench
 
 
@@ -95,7 +112,7 @@ def test_what_is_reused_may_be_reused_again_and_its_source_is_what_ran() -> None
 def test_a_retry_keeps_what_has_succeeded_and_reads_the_same() -> None:
     bench = done(fail_last=True)
     before = [bench.id(name) for name in ("first", "second", "third")]
-    reply = bench.ask(Retry(tuple(before)))
+    reply = bench.ask(Retry(tuple(before), retired=tuple(LEFT)))
     assert isinstance(reply, Accepted)
     assert [bench.id(name) for name in ("first", "second")] == before[:2]
     assert reply.ids == (bench.id("third"),)
@@ -104,7 +121,8 @@ def test_a_retry_keeps_what_has_succeeded_and_reads_the_same() -> None:
 def test_a_retry_runs_a_stage_again_whose_input_has_a_newer_version() -> None:
     bench = done(fail_last=True)
     raw(bench, "newer")
-    reply = bench.ask(Retry(tuple(bench.id(name) for name in ("first", "second", "third"))))
+    ids = tuple(bench.id(name) for name in ("first", "second", "third"))
+    reply = bench.ask(Retry(ids, retired=tuple(LEFT)))
     assert isinstance(reply, Accepted)
     assert len(reply.ids) == 3
     assert statuses(bench) == [Status.QUEUED] * 3

@@ -9,6 +9,7 @@ from aios.kernel.events import Event, Outcome, WorkloadId
 from aios.kernel.invariants import turn_violations, violations
 from aios.kernel.ports import ApplyTenants, Asked, Observed, ObservedAttempt, ObservedNode, Phase, Reply, Request
 from aios.kernel.queue import Ask, Proposed, problem, question
+from aios.kernel.retention import Keep, retirable
 from aios.kernel.state import State, Workload
 from aios.kernel.step import Turn, step
 from placement.model import (
@@ -43,6 +44,7 @@ class Bench:
         self.complete = True
         self.last = Turn(self.state)
         self.policy = Policy()
+        self.keep: Keep | None = None
         self.turn(ApplyTenants(tuple(tenant(name) for name in tenants)))
 
     def turn(self, *requests: Request, plan: Proposed | None = None, after_s: float = 1.0) -> Turn:
@@ -50,7 +52,10 @@ class Bench:
         self.now_s += after_s
         asked = [Asked(idx, request) for idx, request in enumerate(requests)]
         before = self.state
-        self.last = step(before, self.now_s, asked, self.observed(), plan, policy=self.policy)
+        old = () if self.keep is None else retirable(before, self.now_s, self.keep)
+        self.last = step(
+            before, self.now_s, asked, self.observed(), plan, policy=self.policy, keep=self.keep, retiring=old
+        )
         self.state = self.last.state
         assert not turn_violations(before, self.last.events)
         assert not violations(self.state)

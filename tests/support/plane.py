@@ -24,6 +24,7 @@ from aios.control.planning import InlinePlanning
 from aios.kernel.actions import Action, Launch
 from aios.kernel.events import Outcome
 from aios.kernel.ports import Log, Observed, ObservedAttempt
+from aios.kernel.retention import Keep
 from aios.kernel.state import State
 from aios.models.registrar import Registrar
 from aios.store.memory import MemoryLog
@@ -124,11 +125,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def build(home: Path, nodes: Sequence[Node] | None = None, log: Log | None = None) -> tuple[Plane, QuickExecutor]:
+def build(
+    home: Path, nodes: Sequence[Node] | None = None, log: Log | None = None, keep: Keep | None = None
+) -> tuple[Plane, QuickExecutor]:
     """Return a control plane that does not run yet, on the cluster of ``aios up``; by default its log is in memory."""
     executor = QuickExecutor(nodes_of(EmbeddedShape.demo()) if nodes is None else nodes, home / "logs")
     watched, log = Watched(executor), MemoryLog() if log is None else log
-    loop = Loop(log, watched, InlinePlanning(plan), poll_s=1.0)
+    loop = Loop(log, watched, InlinePlanning(plan), poll_s=1.0, keep=keep)
     metrics = Metrics()
     loop.on_events(metrics)
     loop.on_events(Registrar(home, home / "storage", loop.submit))
@@ -140,9 +143,11 @@ def plan(problem: Problem, budget: Budget) -> Plan:
 
 
 @contextmanager
-def served(home: Path, nodes: Sequence[Node] | None = None, log: Log | None = None) -> Iterator[Served]:
+def served(
+    home: Path, nodes: Sequence[Node] | None = None, log: Log | None = None, keep: Keep | None = None
+) -> Iterator[Served]:
     """Serve a control plane until the block ends; its home has what clients look for."""
-    plane, executor = build(home, nodes, log)
+    plane, executor = build(home, nodes, log, keep)
     ended = threading.Semaphore(0)
     port = free_port()
     plane.start(create_app(plane, TOKEN), "127.0.0.1", port, on_end=ended.release)
