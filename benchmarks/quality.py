@@ -136,15 +136,15 @@ def prepared(folder: Path, suite: Suite, n_jobs: int, load: float, quotas: str) 
     return at_load(trace, cluster.nodes, load), cluster
 
 
-def run(folder: Path, case: Case, quick: bool, restart_s: float, quotas: str) -> Figures:
-    """Run one case."""
+def run(folder: Path, case: Case, quick: bool, restart_s: float, quotas: str, slice_s: float | None) -> Figures:
+    """Run one case; ``slice_s`` is the time slice of ours that works in rounds, where it is not the usual one."""
     suite = next(suite for suite in SUITES if suite.name == case.suite)
     trace, cluster = prepared(folder, suite, suite.n_quick if quick else suite.n_jobs, case.load, quotas)
     began_s = time.process_time()
     done = replay(
         trace,
         cluster,
-        contender(case.policy, cluster.policy),
+        contender(case.policy, cluster.policy, slice_s if case.policy in OURS else None),
         noisy=case.estimates == "noisy",
         pace=replace(PACE, restart_s=restart_s),
         clock=time.process_time,
@@ -281,6 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--estimates", default="", help="noisy, exact; default: both")
     parser.add_argument("--quotas", choices=("none", "equal", "by-work"), default="none", help="of the trace's tenants")
     parser.add_argument("--restart", type=float, default=PACE.restart_s, help="seconds that going on takes")
+    parser.add_argument("--slice", type=float, default=None, help="seconds of our own rounds")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     parser.add_argument("--plot", type=Path, default=None, help="write pictures to this folder")
@@ -295,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     kinds = [x for x in options.estimates.split(",") if x] or list(ESTIMATES[:1] if options.quick else ESTIMATES)
     cases = [Case(s, load, kind, policy) for s in names for load in loads for kind in kinds for policy in policies]
     results: Results = {}
-    arguments = (options.quick, options.restart, options.quotas)
+    arguments = (options.quick, options.restart, options.quotas, options.slice)
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(run, options.traces, case, *arguments) for case in cases]
         for case, future in zip(cases, futures, strict=True):

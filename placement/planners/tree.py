@@ -112,13 +112,12 @@ class Tree:
     def share(self, tenant: TenantId, use: Mapping[str, int]) -> float:
         """Return the largest, over resources, of use above quota / capacity / weight."""
         quota, weight = self.quota[tenant], self.tenants[tenant].weight
-        return max(
-            (
-                max(0, amount - quota.get(name, 0)) / max(1, self.capacity.get(name, 0)) / weight
-                for name, amount in use.items()
-            ),
-            default=0.0,
-        )
+        share = 0.0
+        for name, amount in use.items():
+            over = amount - quota.get(name, 0)
+            if over > 0:
+                share = max(share, over / max(1, self.capacity.get(name, 0)) / weight)
+        return share
 
     def unlent(self, tenant: TenantId, name: str) -> int:
         """Return what of a tenant's guarantee nobody else may use, idle or not."""

@@ -29,6 +29,8 @@ from placement.planners.tree import Tree
 
 EFFORT_PER_NODE = 4
 """Looks at a node, for each node and workload of the question, that the search for victims may take in all."""
+ALIKE = 4
+"""How many like workloads of a tenant are asked at once when it gets its right back; each that starts asks one more."""
 MOST_DOMAINS = 4
 """Domains that are tried for a gang that displaces others and has to stand in one."""
 
@@ -53,6 +55,8 @@ class Admission:
         self.blocked = Blocked(self.kinds, self.placer)
         self.offered: dict[DemandId, Sequence[int]] = {}
         """Nodes with room for whose sake someone is asked again."""
+        self.regained: set[DemandId] = set()
+        """Who was asked again as its tenant has fallen below its quota or limit; those like it come after it."""
         self.growth: dict[DemandId, Step] = {}
         self.n_granted = 0
         self._hopeless: dict[object, int] = {}
@@ -188,7 +192,7 @@ class Admission:
     def _displacing(self, step: Step, held: Sequence[int], adopt: Callable[[list[int]], None]) -> bool:
         """Let others go for a newcomer and adopt it; nothing has changed where that fails."""
         required = [topology for topology in step.demand.topologies if topology.required]
-        places: list[Sequence[int] | None] = [None]
+        places: list[tuple[int, Sequence[int] | None]] = [(-1, None)]
         if required:
             if len(required) > 1 or required[0].kind == "spread" or required[0].slice or len(step.groups) > 1:
                 return False
@@ -197,12 +201,16 @@ class Admission:
             if self._hopeless.get(sign) == len(self.rooms.grown) or self.search.hopeless(step, kind, n):
                 return False
             places = self._domains(step, held, required[0].key)
-        for nodes in places:
-            if len(step.groups) > 1 or nodes is places[0]:
+        for tried, (domain, nodes) in enumerate(places):
+            if len(step.groups) > 1 or not tried:
                 self.search.begin()
+            if required and self.search.hopeless(step, kind, n, (required[0].key, domain)):
+                continue
             goings: list[Going] = []
             at = self._cleared(step, nodes, goings)
             passing = None
+            if at is None and required:
+                self.search.note_failed(step, kind, n, (required[0].key, domain))
             if at is not None:
                 passing = self._passing(step, at, held, free_to_move=False)
             if passing is None:
@@ -217,13 +225,13 @@ class Admission:
             self._hopeless[sign] = len(self.rooms.grown)
         return False
 
-    def _domains(self, step: Step, held: Sequence[int], key: str) -> list[Sequence[int] | None]:
-        """Return the nodes of the domains that are worth a try: those with the most room first."""
+    def _domains(self, step: Step, held: Sequence[int], key: str) -> list[tuple[int, Sequence[int] | None]]:
+        """Return the domains that are worth a try, with their nodes: those with the most room first."""
         of, members = self.rooms.domains(key)
         if held:
-            return [members[of[held[0]]]] if of[held[0]] >= 0 else []
+            return [(of[held[0]], members[of[held[0]]])] if of[held[0]] >= 0 else []
         _, gpus = self.rooms.domain_room(key)
-        return [members[d] for d in nlargest(MOST_DOMAINS, range(len(members)), gpus.__getitem__)]
+        return [(d, members[d]) for d in nlargest(MOST_DOMAINS, range(len(members)), gpus.__getitem__)]
 
     def _cleared(self, step: Step, nodes: Sequence[int] | None, goings: list[Going]) -> list[int] | None:
         """Let victims go kind by kind; return the newcomer's nodes."""
@@ -321,11 +329,19 @@ class Admission:
                     else:
                         continue
                     if alike:
-                        again += queue[i:]
+                        again += queue[i : i + ALIKE]
                         break
                     again.append(other)
             for other in again:
                 self._ask_again(other, ())
+                self.regained.add(other.demand.id)
+
+    def _ask_next(self, step: Step) -> None:
+        """Ask the next one like a workload whose tenant had got its right back, and that has started by it."""
+        other = self.blocked.next_like(step)
+        if other is not None:
+            self._ask_again(other, ())
+            self.regained.add(other.demand.id)
 
     def _offer(self, roomier: Sequence[int]) -> None:
         """Ask the first of each tenant again whom room on these nodes may help."""
@@ -349,6 +365,8 @@ class Admission:
         roomier = self.offered.pop(step.demand.id, ())
         if roomier:
             self._offer(roomier)
+        if step.demand.id in self.regained:
+            self._ask_next(step)
 
     def _extend(self, step: Step, at: list[int]) -> None:
         demand = step.demand

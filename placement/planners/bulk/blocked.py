@@ -13,9 +13,9 @@ from placement.planners.bulk.turns import Rank, Step
 MOST_ASKED = 2
 """How often one demand is asked again for the sake of room that victims have left."""
 
-Size = tuple[int, bool]
-"""How many bundles of the kind that is the hardest to place, and whether it has been asked often enough."""
-NOBODY: dict[Size, list[Step]] = {}
+Size = tuple[int, bool, bool]
+"""How many bundles of the kind that is the hardest to place, whether it has been asked often enough, and whether a
+topology is required."""
 
 
 class Blocked:
@@ -25,20 +25,21 @@ class Blocked:
         self.kinds, self.placer, self.rooms = kinds, placer, placer.rooms
         self._queues: dict[TenantId, dict[int, dict[Size, list[Step]]]] = {}
         """By tenant, kind and size."""
-        self._numbers: dict[int, int] = {}
-        """How many wait and may be asked again, by kind."""
+        self._again: dict[int, dict[TenantId, list[Step]]] = {}
+        """Who may be asked again, by kind and tenant."""
 
     @staticmethod
     def _place(step: Step) -> tuple[int, Size]:
         kind, places = step.groups[0]
-        return kind.number, (len(places), step.asked >= MOST_ASKED)
+        return kind.number, (len(places), step.asked >= MOST_ASKED, any(t.required for t in step.demand.topologies))
 
     def add(self, step: Step) -> None:
         number, size = self._place(step)
-        queues = self._queues.setdefault(step.demand.tenant, {}).setdefault(number, {})
+        tenant = step.demand.tenant
+        queues = self._queues.setdefault(tenant, {}).setdefault(number, {})
         insort(queues.setdefault(size, []), step, key=_rank)
         if not size[1]:
-            self._numbers[number] = self._numbers.get(number, 0) + 1
+            insort(self._again.setdefault(number, {}).setdefault(tenant, []), step, key=_rank)
 
     def remove(self, step: Step) -> None:
         """Take out one that is asked again."""
@@ -48,13 +49,23 @@ class Blocked:
         if not queues[size]:
             del queues[size]
         if not size[1]:
-            self._numbers[number] -= 1
+            again = self._again[number]
+            again[step.demand.tenant].remove(step)
+            if not again[step.demand.tenant]:
+                del again[step.demand.tenant]
         step.asked += 1
 
     def of(self, tenant: TenantId) -> Iterator[list[Step]]:
         """Yield those of a tenant, with equals together."""
         for queues in self._queues.get(tenant, {}).values():
             yield from queues.values()
+
+    def next_like(self, step: Step) -> Step | None:
+        """Return the first that waits of the same tenant, kind and size."""
+        number, size = self._place(step)
+        queues = self._queues.get(step.demand.tenant, {}).get(number, {})
+        found = [queue[0] for key, queue in queues.items() if (key[0], key[2]) == (size[0], size[2])]
+        return min(found, key=_rank, default=None)
 
     def helped(self, roomier: Sequence[int]) -> list[Step]:
         """Return the first of each tenant whom room on these nodes may help."""
@@ -64,23 +75,22 @@ class Blocked:
         gpu_idx = self.rooms.gpu_idx
         gpu = max(home.free[gpu_idx] for home in homes.values()) if gpu_idx >= 0 else 0
         most: dict[int, int] = {}
-        for number, n in self._numbers.items():
+        for number, waiting in self._again.items():
             kind = self.kinds.all[number]
-            if n and kind.gpu <= gpu:
+            if waiting and kind.gpu <= gpu:
                 for home in homes.values():
                     if home.how_many(kind):
                         most[number] = self.placer.bound(kind)
                         break
-        out: list[Step] = []
-        for kinds in self._queues.values() if most else ():
-            best: Step | None = None
-            for number, bound in most.items():
-                for (n, asked), queue in kinds.get(number, NOBODY).items():
-                    if not asked and n <= bound and (best is None or queue[0].rank < best.rank):
-                        best = queue[0]
-            if best is not None:
-                out.append(best)
-        return out
+        best: dict[TenantId, Step] = {}
+        for number, bound in most.items():
+            for tenant, queue in self._again[number].items():
+                for step in queue:
+                    if len(step.groups[0][1]) <= bound:
+                        if tenant not in best or step.rank < best[tenant].rank:
+                            best[tenant] = step
+                        break
+        return [best[tenant] for tenant in self._queues if tenant in best]
 
 
 def _rank(step: Step) -> Rank:

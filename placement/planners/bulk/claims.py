@@ -83,15 +83,18 @@ class Claims:
 
     def delayed(self, step: Step, parts: Sequence[Part], end: Start) -> list[Held]:
         """Return the claims that could no longer start at their moment if these bundles stood there too."""
-        return [held for held in self.all.values() if self._delays(held, step, parts, end)]
+        nodes = {node for node, _ in parts}
+        return [held for held in self.all.values() if self._delays(held, step, parts, nodes, end)]
 
-    def _delays(self, held: Held, step: Step, parts: Sequence[Part], end: Start) -> bool:
+    def _delays(self, held: Held, step: Step, parts: Sequence[Part], nodes: set[int], end: Start) -> bool:
         if self.ends_before(held, end):
             return False
         mine = self.book.tree.paths[held.step.demand.tenant]
         near = bool(self.book.tree.lending_is_limited) or mine[-1] == self.book.tree.paths[step.demand.tenant][-1]
         if near and not self._allowed_then(held, step.demand.tenant, step.more):
             return True
+        if nodes.isdisjoint(held.kept):
+            return False
         more: Amounts = {}
         for node, kind in parts:
             if node in held.kept:

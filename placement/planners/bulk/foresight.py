@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import merge
 
 from placement.model import Demand, DemandId, Problem, TenantId
 from placement.planners.bulk.buckets import how_many
@@ -68,7 +67,8 @@ class Tenures:
     def __init__(self, problem: Problem, gangs: Gangs) -> None:
         self.problem, self.gangs = problem, gangs
         self._newcomers: list[tuple[Start, int, Tenure]] = []
-        self._running: list[tuple[Start, int, Tenure]] = []
+        """Until somebody asks; then they are in ``_order``."""
+        self._order: list[tuple[Start, int, Tenure]] = []
         self._by_id: dict[DemandId, Tenure] = {}
         self._standing: dict[int, list[Tenure]] = {}
         self._fewer: dict[Start, dict[TenantId, Vector]] = {}
@@ -86,11 +86,15 @@ class Tenures:
             gang = self.gangs.by_id.get(demand.id)
             tenure = self._by_id[demand.id] = Tenure(demand, end, gang)
             if gang is None:
-                insort(self._newcomers, (end, len(self._by_id), tenure))
-        for node, kind in parts:
-            if tenure.gang is None:
-                tenure.given.append((node, kind))
-            if self._running:
+                entry = (end, len(self.gangs.all) + len(self._by_id), tenure)
+                if self._order:
+                    insort(self._order, entry)
+                else:
+                    self._newcomers.append(entry)
+        if tenure.gang is None:
+            tenure.given.extend(parts)
+        if self._order and self.gangs.all:
+            for node, _ in parts:
                 self._stand(tenure, node)
         self.count(demand.tenant, tenure.end, parts)
 
@@ -100,23 +104,24 @@ class Tenures:
             here.append(tenure)
 
     def _read(self) -> None:
-        if self._running or not self.gangs.all:
+        if self._order:
             return
         for gang in self.gangs.all:
             tenure = self._by_id.get(gang.id)
             if tenure is None:
                 demand = gang.running.demand
                 tenure = self._by_id[gang.id] = Tenure(demand, self.end_of(demand, gang.since, 0), gang)
-            self._running.append((tenure.end, gang.index, tenure))
-        self._running.sort()
-        for _, _, tenure in (*self._running, *self._newcomers):
+            self._order.append((tenure.end, gang.index, tenure))
+        self._order += self._newcomers
+        self._order.sort()
+        for _, _, tenure in self._order if self.gangs.all else ():
             for node, _ in tenure.parts:
                 self._stand(tenure, node)
 
     def in_order(self) -> Iterator[Tenure]:
         """Yield what holds nodes in the order in which it is expected to end."""
         self._read()
-        for _, _, tenure in merge(self._running, self._newcomers):
+        for _, _, tenure in self._order:
             if tenure.gang is None or tenure.gang.keep:
                 yield tenure
 

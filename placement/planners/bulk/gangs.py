@@ -14,15 +14,15 @@ from placement.planners.tree import Vector, add
 class Gang:
     """Running work that holds its first ``keep`` bundles now."""
 
-    __slots__ = ("at", "index", "keep", "kinds", "least", "priority", "running", "since", "size", "tenant")
+    __slots__ = ("alike", "at", "index", "keep", "kinds", "least", "priority", "running", "since", "size", "tenant")
 
-    def __init__(self, index: int, running: Running, at: list[int], kinds: list[Kind]) -> None:
-        self.index, self.running, self.at, self.kinds = index, running, at, kinds
+    def __init__(self, index: int, running: Running, at: list[int], kinds: list[Kind], alike: bool) -> None:
+        self.index, self.running, self.at, self.kinds, self.alike = index, running, at, kinds, alike
         self.tenant: TenantId = running.demand.tenant
         self.priority, self.since = running.demand.priority, running.started_s
         self.keep = len(at)
         self.least = running.demand.min_bundles if running.demand.min_bundles < len(at) else 0
-        self.size = sum(kind.gpu for kind in kinds)
+        self.size = kinds[0].gpu * len(kinds) if alike else sum(kind.gpu for kind in kinds)
 
     @property
     def id(self) -> DemandId:
@@ -40,6 +40,9 @@ class Gang:
 
     def released(self, keep: int) -> Vector:
         """Return the amounts that it gives up when it keeps so many bundles."""
+        if self.alike:
+            n = self.keep - keep
+            return {name: amount * n for name, amount in self.kinds[0].resources.entries}
         out: Vector = {}
         for _, kind in self.parts(keep):
             add(out, kind.resources)
@@ -87,7 +90,7 @@ class Gangs:
         first = kinds.of(bundles[0])
         alike = len(bundles) == 1 or bundles.count(bundles[0]) == len(bundles)
         own = [first] * len(at) if alike else [kinds.of(bundle) for bundle in bundles[: len(at)]]
-        gang = Gang(len(self.all), running, at, own)
+        gang = Gang(len(self.all), running, at, own, alike)
         self.all.append(gang)
         self.by_id[running.demand.id] = gang
         return gang
@@ -97,9 +100,8 @@ class Gangs:
         released = gang.released(keep)
         self.sizes[gang.tenant][gang.priority] -= released.get("GPU", 0)
         self.book.count(gang.tenant, released, -1)
-        for (node, kind), n in _together(gang.parts(keep)).items():
-            if node >= 0:
-                self.rooms.give(node, kind, n)
+        for node, kind, n in _together(gang, keep, gang.keep):
+            self.rooms.give(node, kind, n)
         gang.keep = keep
 
     def restore(self, gang: Gang, keep: int) -> None:
@@ -109,22 +111,25 @@ class Gangs:
         released = gang.released(before)
         self.sizes[gang.tenant][gang.priority] += released.get("GPU", 0)
         self.book.count(gang.tenant, released)
-        for (node, kind), n in _together(gang.parts(before)).items():
-            if node >= 0:
-                self.rooms.take(node, kind, n)
+        for node, kind, n in _together(gang, before, keep):
+            self.rooms.take(node, kind, n)
 
     def extend(self, gang: Gang, node: int, kind: Kind) -> None:
         """Note one bundle more of a gang that grows; the caller counts it."""
+        gang.alike = gang.alike and kind.resources == gang.kinds[0].resources
         gang.at = [*gang.at[: gang.keep], node]
         gang.kinds = [*gang.kinds[: gang.keep], kind]
         gang.keep += 1
 
 
-def _together(parts: Iterator[tuple[int, Kind]]) -> dict[tuple[int, Kind], int]:
+def _together(gang: Gang, first: int, last: int) -> list[tuple[int, Kind, int]]:
+    """Return (node, kind, number) of a gang's bundles from ``first`` to ``last`` - 1 on nodes that are there."""
+    if last - first == 1:
+        return [(gang.at[first], gang.kinds[first], 1)] if gang.at[first] >= 0 else []
     out: dict[tuple[int, Kind], int] = {}
-    for part in parts:
+    for part in zip(gang.at[first:last], gang.kinds[first:last], strict=True):
         out[part] = out.get(part, 0) + 1
-    return out
+    return [(node, kind, n) for (node, kind), n in out.items() if node >= 0]
 
 
 def _counted(kinds: list[Kind]) -> list[tuple[Kind, int]]:

@@ -50,6 +50,7 @@ class Rooms:
         self._domains: dict[str, tuple[list[int], list[list[int]]]] = {}
         self._slacks: dict[str, list[float]] = {}
         self._gpus: dict[str, list[int]] = {}
+        self._grown: dict[str, tuple[int, dict[int, int]]] = {}
         self._rows: list[dict[int, list[Entry]]] = [{} for _ in self.class_members]
         self._buckets: dict[tuple[int, Amounts, Parts], Bucket] = {}
         self._speeds: dict[object, list[tuple[float, list[int]]]] = {}
@@ -323,6 +324,15 @@ class Rooms:
         able.sort()
         for _, _, node, n in able:
             yield node, n
+
+    def grown_in(self, key: str, domain: int) -> int:
+        """Return how often a node of a domain has become roomier."""
+        of, _ = self.domains(key)
+        seen, counts = self._grown.get(key, (0, {}))
+        for node in self.grown[seen:]:
+            counts[of[node]] = counts.get(of[node], 0) + 1
+        self._grown[key] = len(self.grown), counts
+        return counts.get(domain, 0)
 
     def domain_room(self, key: str) -> tuple[list[float], list[int]]:
         """Return what is free in each domain of a label, as parts of the cluster, and its free GPUs.

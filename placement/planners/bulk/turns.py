@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from placement.model import ROOT, Demand, TenantId
@@ -28,10 +29,11 @@ class Step:
     """How often it was asked again."""
     void: bool = False
     """No longer asked for."""
+    rank: Rank = field(init=False)
+    """The order inside a tenant."""
 
-    @property
-    def rank(self) -> Rank:
-        return -self.priority, self.grows, self.arrival
+    def __post_init__(self) -> None:
+        self.rank = -self.priority, self.grows, self.arrival
 
 
 Key = tuple[bool, bool, float, tuple[float, int]]
@@ -46,12 +48,22 @@ class Book:
         self._shares: dict[TenantId, float] = {}
         self._above: dict[TenantId, bool] = {}
         self._is_limited = {t: self._limited(t) for t in tree.tenants}
+        self._most = {t: tuple(self._limits(t)) for t in tree.tenants}
         self.version = 0
         """How often something has been counted."""
 
     def _limited(self, tenant: TenantId) -> bool:
         facts = [self.tree.tenants[t] for t in self.tree.paths[tenant]]
         return bool(self.tree.lending_is_limited) or any(t.limit or t.borrow_limit for t in facts)
+
+    def _limits(self, tenant: TenantId) -> Iterator[tuple[TenantId, str, int]]:
+        """Yield the most of a resource that a tenant and those above it may use, by limit or by borrowing."""
+        for top in self.tree.paths[tenant]:
+            facts, quota = self.tree.tenants[top], self.tree.quota[top]
+            for name, most in facts.limit or ():
+                yield top, name, most
+            for name, most in facts.borrow_limit or ():
+                yield top, name, quota.get(name, 0) + max(0, most)
 
     def count(self, tenant: TenantId, amounts: Vector, sign: int = 1) -> None:
         self.version += 1
@@ -84,6 +96,11 @@ class Book:
     def allowed(self, tenant: TenantId, more: Vector) -> bool:
         if not self._is_limited[tenant]:
             return True
+        if not self.tree.lending_is_limited:
+            use = self.use
+            return not any(
+                name in more and use[top].get(name, 0) + more[name] > most for top, name, most in self._most[tenant]
+            )
         self.tried(tenant, more)
         refused = self.tree.refusal(tenant, self.use, more)
         self.tried(tenant, more, -1)

@@ -29,6 +29,10 @@ CHOICE = 8
 Who needs ``MANY`` bundles has four times as many to choose from."""
 
 
+MOST_YIELDS = 2
+"""Domains in which a newcomer's own side goes first for it; as a rule what fails in one fails in the others too."""
+
+
 class VictimSearch:
     """Finds victims for newcomers; what has failed is not tried again until rooms grow."""
 
@@ -40,6 +44,8 @@ class VictimSearch:
         self._sources: dict[object, Source] = {}
         self._failed: dict[object, tuple[int, int]] = {}
         self._rights: tuple[int, Rights] | None = None
+        self._n_yielded = 0
+        """In how many domains it has been tried in vain to let the newcomer's own side go first."""
         self._too_much = False
         """Whether the newcomer's own side cannot give up so much that it is within its guarantee, wherever it goes."""
 
@@ -51,15 +57,22 @@ class VictimSearch:
         newer = self.book.tree.policy(step.demand.tenant).within is Within.LOWER_OR_NEWER
         return step.demand.tenant, step.priority, kind.number, step.demand.submitted_s if newer else 0.0
 
-    def hopeless(self, step: Step, kind: Kind, n: int) -> bool:
-        """Return whether a search among all nodes has failed, and nothing has got roomier since."""
-        self.placer.bound(kind)
-        fewest, grown = self._failed.get(self._sign(step, kind), (10**9, 0))
-        return n >= fewest and grown == kind.grown
+    def hopeless(self, step: Step, kind: Kind, n: int, among: tuple[str, int] | None = None) -> bool:
+        """Return whether a search has failed, among all nodes or in a domain, and nothing there got roomier since."""
+        if among is None:
+            self.placer.bound(kind)
+            fewest, grown = self._failed.get(self._sign(step, kind), (10**9, 0))
+            return n >= fewest and grown == kind.grown
+        fewest, grown = self._failed.get((self._sign(step, kind), among), (10**9, 0))
+        return n >= fewest and grown == self.rooms.grown_in(*among)
+
+    def note_failed(self, step: Step, kind: Kind, n: int, among: tuple[str, int]) -> None:
+        """Note that a search in a domain of a label has failed."""
+        self._failed[self._sign(step, kind), among] = n, self.rooms.grown_in(*among)
 
     def begin(self) -> None:
         """Note that another newcomer, or the same at another moment, is looked at."""
-        self._too_much = False
+        self._too_much, self._n_yielded = False, 0
 
     def clear(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None = None) -> Going | None:
         """Let victims go until ``n`` bundles of a kind fit (among ``nodes``) and the newcomer's limits allow them.
@@ -79,45 +92,51 @@ class VictimSearch:
 
     def _by_yielding(self, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None) -> Going | None:
         """Let so much of the newcomer's own side go first that it is within its guarantee and may reclaim the rest."""
-        rights, path = self._rights_of(step), self.book.tree.paths[step.demand.tenant]
+        rights = self._rights_of(step)
         governed = [name for name in step.more if name in self.book.tree.governed]
         if rights.own == -ANY or rights.policy.reclaim is Reclaim.NEVER or not governed or self.effort <= 0:
             return None
-        if self._too_much:
+        if self._too_much or self._n_yielded >= MOST_YIELDS:
             return None
-        going = Going(reclaims=True)
-        for top in path:
-            if self._guaranteed(top, step):
-                continue
-            if not self._may_come_within(rights, top, step):
-                break
-            for gang in self.gangs.of[step.demand.tenant]:
-                if (
-                    gang.keep
-                    and rights.may(gang)
-                    and any(kind.resources.get(name) for kind in gang.kinds[:1] for name in governed)
-                ):
-                    self.effort -= 1
-                    self._go(rights, gang, 0, going)
-                    if self._guaranteed(top, step):
-                        break
-        if going.order and all(self._guaranteed(top, step) for top in path):
+        self._n_yielded += nodes is not None
+        yielding = self._who_yields(rights, step, governed)
+        if yielding:
+            going = Going(reclaims=True)
+            for gang in yielding:
+                self.effort -= 1
+                self._go(rights, gang, 0, going)
             return self._search(Rights(self.gangs, step), step, kind, n, nodes, going)
         self._too_much = True
-        self.undo(going)
+        return None
+
+    def _who_yields(self, rights: Rights, step: Step, governed: Sequence[str]) -> list[Gang] | None:
+        """Return who of the newcomer's own side goes so that it is within its guarantee; None where all are too few.
+
+        Whatever a tenant gives up counts for all that it is under, so that the most that is missing decides.
+        """
+        tree, use, short = self.book.tree, self.book.use, dict[str, int]()
+        for top in tree.paths[step.demand.tenant]:
+            for name in governed:
+                over = use[top].get(name, 0) + step.more[name] - tree.quota[top].get(name, 0)
+                if over > short.get(name, 0):
+                    short[name] = over
+        sizes = self.gangs.sizes[step.demand.tenant].items()
+        below = rights.own + rights.newer
+        if short.get("GPU", 0) > sum(size for priority, size in sizes if priority < below):
+            return None
+        out: list[Gang] = []
+        for gang in self.gangs.of[step.demand.tenant] if short else ():
+            if gang.keep and rights.may(gang) and any(gang.kinds[0].resources.get(name) for name in governed):
+                out.append(gang)
+                for name, amount in gang.released(0).items():
+                    if name in short:
+                        short[name] -= amount
+                if all(amount <= 0 for amount in short.values()):
+                    return out
         return None
 
     def _guaranteed(self, tenant: TenantId, step: Step) -> bool:
         return self.book.guaranteed(tenant, step.more)
-
-    def _may_come_within(self, rights: Rights, tenant: TenantId, step: Step) -> bool:
-        """Return whether the newcomer's own side has enough GPUs to give up, as a first look."""
-        tree, own = self.book.tree, rights.step.demand.tenant
-        over = self.book.use[tenant].get("GPU", 0) + step.more.get("GPU", 0) - tree.quota[tenant].get("GPU", 0)
-        sizes = self.gangs.sizes[own].items()
-        return "GPU" not in tree.governed or over <= sum(
-            n for priority, n in sizes if priority < rights.own + rights.newer
-        )
 
     def _search(
         self, rights: Rights, step: Step, kind: Kind, n: int, nodes: Sequence[int] | None, going: Going
@@ -177,6 +196,8 @@ class VictimSearch:
             return True
         if not self._enough(rights, kind, n - count):
             return False
+        if nodes is not None and not self._enough_among(rights, kind, n, nodes):
+            return False
         heap = self._heap(rights, kind, n, nodes)
         put_back: list[tuple[Cost, int]] = []
         self._widen(heap, rights, kind, n - count)
@@ -222,6 +243,21 @@ class VictimSearch:
             newer = tenant == own and rights.newer
             wanted -= sum(size for priority, size in sizes[tenant].items() if priority < below + newer)
         return wanted <= 0
+
+    def _enough_among(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int]) -> bool:
+        """Return whether these nodes would hold so many bundles if all that might go did, by their GPUs alone."""
+        gpu_idx, least, may = self.rooms.gpu_idx, kind.gpu, rights.may
+        if not least:
+            return True
+        for node in nodes:
+            gpu = self.rooms.free[node][gpu_idx]
+            for gang in self.gangs.on.get(node, ()):
+                if gang.keep and may(gang):
+                    gpu += gang.size if len(gang.at) == 1 else sum(k.gpu for at, k in gang.parts(0) if at == node)
+            n -= max(0, gpu) // least
+            if n <= 0:
+                return True
+        return False
 
     def _heap(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None) -> Heap:
         if nodes is not None:
