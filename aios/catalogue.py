@@ -47,6 +47,10 @@ class Catalogue:
         """Return a model's aliases, each with the version that had it before."""
         return from_json(AliasList, self._wire.get(f"/models/{checked(model)}/aliases")).aliases
 
+    def reports(self, model: str) -> tuple[ArtefactView, ...]:
+        """Return the reports of evaluations of a model's versions, oldest first."""
+        return from_json(ArtefactList, self._wire.get(f"/models/{checked(model)}/reports")).artefacts
+
     def rollback_alias(self, model: str, alias: str, *, by: str = "") -> ArtefactView:
         """Give an alias of a model back to the version that had it before."""
         return self._sent("POST", f"/models/{checked(model)}/aliases/{checked(alias)}/rollback", by)

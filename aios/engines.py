@@ -31,13 +31,19 @@ class Preempted(Exception):
 
 
 class WorkloadFailed(Exception):
-    """The user's part failed: ``message`` is shown first, ``detail`` (frames) behind ``-v``."""
+    """The user's part failed: ``message`` is shown first, ``detail`` (frames) behind ``-v``.
 
-    def __init__(self, message: str, *, detail: str = "", exit_code: int | None = None) -> None:
+    ``artefacts`` are what says why, such as the report of a model that misses a gate; nothing is published.
+    """
+
+    def __init__(
+        self, message: str, *, detail: str = "", exit_code: int | None = None, artefacts: Sequence[Artefact] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
         self.exit_code = exit_code
+        self.artefacts = tuple(artefacts)
 
 
 class Reporter(Protocol):

@@ -14,6 +14,7 @@ from aios.complaints import Loc, did_you_mean, problems_of
 from aios.engines import Engine, engines
 from aios.errors import InvalidSpec, Problem, UnknownTenant
 from aios.kernel.events import Limits
+from aios.kernel.inputs import may_be_missing
 from aios.kernel.ports import NewWork
 from aios.spec import PipelineSpec, PolicySpec, ReservationSpec, TenantSpec, WorkloadSpec
 from aios.tenants import DEFAULT, tenant_of
@@ -290,7 +291,7 @@ def _joined(drafts: Sequence[_Draft], known: Known, problems: list[Problem]) -> 
             newest = _version(reference) in ("", "latest")
             if maker is not None and maker is not draft and (newest or reference in maker.spec.outputs.values()):
                 wanted[maker.spec.name] = None
-            else:
+            elif not may_be_missing(role):
                 problems.extend(_missing(reference, (*draft.at, "inputs", role), known))
         needs[draft.spec.name] = tuple(need for need in wanted if need in names)
     circle = _circle(needs)

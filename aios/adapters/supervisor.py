@@ -214,7 +214,10 @@ class Supervisor:
         if gone := self._gone_nodes(error):
             return replace(self._report, outcome=Outcome.LOST.value, error=f"node {gone[0][:8]} went away: {message}")
         told = f"{message}\n\n{error.detail}" if isinstance(error, WorkloadFailed) and error.detail else message
-        return replace(self._report, outcome=Outcome.FAILED.value, error=told[:LONGEST_ERROR], exit_code=exit_code)
+        left = error.artefacts if isinstance(error, WorkloadFailed) else ()
+        return replace(
+            self._report, outcome=Outcome.FAILED.value, error=told[:LONGEST_ERROR], exit_code=exit_code, artefacts=left
+        )
 
     def _told(self, error: BaseException) -> tuple[str, int | None]:
         """Return what the user reads first; the frames go to the log, and a user's own behind the sentence."""

@@ -40,7 +40,8 @@ _NOUNS = {
     "node": ("nouns", "Nodes of the cluster: list."),
     "data": ("data", "Dataset versions: list, show, diff, tag, rollback, sample, profile, export, erase, gc."),
     "lineage": ("tracing", "Where a dataset or model came from, and what came of it."),
-    "models": ("models", "Model versions: list, show, diff, promote, rollback, card, verify, gc."),
+    "models": ("models", "Model versions: list, show, diff, report, promote, rollback, card, verify, gc."),
+    "explain-prediction": ("judging", "Which features made a model answer so for one row."),
     "endpoint": ("nouns", "Endpoints that answer: list."),
     "event": ("nouns", "What was recorded: list."),
     "store": ("storing", "The event log itself: backup, restore, verify, list."),
@@ -65,7 +66,7 @@ class Lazy(click.Group):
         if cmd_name not in _ALL:
             return None
         module = importlib.import_module(f"aios.cli.{_ALL[cmd_name][0]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def resolve_command(

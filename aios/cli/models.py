@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aios.cli.comparing_models import compared, difference_text
+from aios.cli.judging import report_command
 from aios.cli.naming import short_of, user
 from aios.cli.options import Options, common
 from aios.cli.output import clean, listed, next_is, note, show, table
@@ -31,6 +32,7 @@ def models_command() -> None:
 
 model_command = models_command
 models_command.add_command(gc_command)
+models_command.add_command(report_command)
 
 
 @models_command.command("list")
@@ -112,7 +114,7 @@ def promote(options: Options, ref: str, alias: str) -> None:
     _check_alias(alias)
     with options.client() as client:
         view = client.catalogue.version(ref, "model")
-        _verified(client, view)
+        verified_version(client, view)
         had = {one.alias: one.version for one in client.catalogue.aliases(view.name)}.get(alias)
         view = client.catalogue.tag(short_of(view), alias, type_="model", by=user())
     same = had == view.version
@@ -133,7 +135,7 @@ def rollback(options: Options, name: str, alias: str) -> None:
     with options.client() as client:
         found = {one.alias: one for one in client.catalogue.aliases(name)}.get(alias)
         if found is not None and found.before:
-            _verified(client, client.catalogue.version(f"{name}@{found.before}", "model"))
+            verified_version(client, client.catalogue.version(f"{name}@{found.before}", "model"))
         view = client.catalogue.rollback_alias(name, alias, by=user())
     was = f"; it was {name}@{found.version}" if found is not None else ""
     show(options, view, f"{alias} is {view.reference} now{was}")
@@ -175,7 +177,7 @@ def card(options: Options, ref: str) -> None:
     """The model card, as markdown, once it was verified."""
     with options.client() as client:
         view = client.catalogue.version(ref, "model")
-        _verified(client, view)
+        verified_version(client, view)
     path = Path(view.uri) / CARD
     if not path.is_file():
         raise NotFound(f"{view.reference} has no card", hint=f"aios models show {short_of(view)}")
@@ -191,12 +193,12 @@ def verify_model(options: Options, ref: str) -> None:
     """Check every byte of a version against its signature and the log."""
     with options.client() as client:
         view = client.catalogue.version(ref, "model")
-        found = _verified(client, view)
+        found = verified_version(client, view)
     data = {"schemaVersion": 1, "version": view.reference, "files": found.n_files, "key": found.key}
     show(options, data, f"{view.reference}: {found.n_files} files are as they were signed (key {found.key[:12]})")
 
 
-def _verified(client: Client, view: ArtefactView) -> Verified:
+def verified_version(client: Client, view: ArtefactView) -> Verified:
     from aios.models.verify import verify
 
     if view.removed:
@@ -206,7 +208,7 @@ def _verified(client: Client, view: ArtefactView) -> Verified:
 
 def _state_of(client: Client, view: ArtefactView) -> str:
     try:
-        found = _verified(client, view)
+        found = verified_version(client, view)
     except (NotFound, Rejected) as error:
         return f"NOT USABLE: {error.message}"
     return f"verified: {found.n_files} files are as they were signed"

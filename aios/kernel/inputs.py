@@ -17,6 +17,11 @@ def is_versioned(reference: str) -> bool:
     return reference.partition("://")[0] in SCHEMES and "://" in reference
 
 
+def may_be_missing(role: str) -> bool:
+    """Return whether work starts without this input too: its role ends in ``?`` (what is compared to, at first)."""
+    return role.endswith("?")
+
+
 def split(reference: str) -> tuple[str, str]:
     """Return a reference's key (``dataset://name``) and version, empty where it names none."""
     key, _, version = reference.partition("@")

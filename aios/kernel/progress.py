@@ -8,7 +8,7 @@ from aios.kernel import limits, quarantine
 from aios.kernel.concurrency import PAUSED, Held, held_back
 from aios.kernel.events import Finished, PreemptionOrdered, ReservationEnded, ResizeOrdered, Waits, WorkloadId
 from aios.kernel.evolve import Fold
-from aios.kernel.inputs import is_versioned, resolve
+from aios.kernel.inputs import is_versioned, may_be_missing, resolve
 from aios.kernel.ports import Observed
 from aios.kernel.queue import kept, kept_demand, kept_nodes_of, unmet, yielding
 from aios.kernel.records import status_of
@@ -114,8 +114,8 @@ def _hurry(fold: Fold, now_s: float, id: WorkloadId) -> None:
 
 
 def _missing_input(state: State, workload: Workload) -> str | None:
-    for _, reference in workload.work.inputs:
-        if is_versioned(reference) and resolve(state, workload, reference) is None:
+    for role, reference in workload.work.inputs:
+        if is_versioned(reference) and not may_be_missing(role) and resolve(state, workload, reference) is None:
             return reference
     return None
 

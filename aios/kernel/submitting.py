@@ -15,7 +15,7 @@ from aios.kernel.events import (
     WorkloadId,
 )
 from aios.kernel.evolve import Fold
-from aios.kernel.inputs import find, is_versioned, split
+from aios.kernel.inputs import find, is_versioned, may_be_missing, split
 from aios.kernel.limits import duration
 from aios.kernel.ports import (
     Accepted,
@@ -186,7 +186,7 @@ def _missing_input(state: State, work: NewWork, submit: Submit) -> Refused | Non
     made = {split(reference)[0] for other in submit.works for _, reference in other.outputs}
     for role, reference in work.inputs:
         key, version = split(reference)
-        if not is_versioned(reference) or key in made:
+        if not is_versioned(reference) or key in made or may_be_missing(role):
             continue
         versions = state.versions.get(key, ())
         if not versions:

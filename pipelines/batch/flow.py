@@ -17,12 +17,10 @@ import ray.data
 from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from pipelines.batch.spec import BatchSpec
 from pipelines.data.feed import Feed
-from pipelines.data.manifest import manifest_of
 from pipelines.data.parquet_folder import SIDE
 from pipelines.data.publish import Committed, Place, artefact, commit, place_of
 from pipelines.data.reading import opened, types_of
-from pipelines.evaluate.flow import BATCH, loaded
-from pipelines.ingest.prepare.recipe import Recipe
+from pipelines.models.rows import BATCH, features_of, is_raw, loaded, read_from
 from pipelines.models.signature import misfits, told
 from pipelines.models.verified import verified
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
@@ -149,31 +147,3 @@ def _columns(spec: BatchSpec, card: Mapping[str, Any], uri: str, reference: str)
         raise WorkloadFailed(f"{reference} has a column {spec.prediction!r} already: give prediction another name")
     kept = names if spec.keep is None else spec.keep
     return list(dict.fromkeys([*features, *kept]))
-
-
-def read_from(uri: str, card: Mapping[str, Any], reference: str) -> list[str]:
-    """Return the columns that predictions are made from: the features, or the raw columns behind them.
-
-    A version that was prepared as the training's has the features. One that was not prepared goes through the model's
-    recipe. One that was prepared otherwise is refused: equal names would hold other values.
-    """
-    if is_raw(uri, card):
-        return list(Recipe.from_json(card["recipe"]).raw_schema(card["features"]).names)
-    if manifest_of(uri).get("recipe") != card.get("recipe"):
-        raise WorkloadFailed(
-            f"{reference} was prepared by other steps or statistics than the training of the model: give raw rows, or "
-            "a version that was added to with the same steps"
-        )
-    return list(card["features"])
-
-
-def features_of(rows: pa.Table, card: Mapping[str, Any], raw: bool) -> pa.Table:
-    """Return the features of rows; raw ones go the way that the rows of the training went."""
-    if not raw:
-        return rows.select(card["features"])
-    return Recipe.from_json(card["recipe"]).features_of(rows, card["features"])
-
-
-def is_raw(uri: str, card: Mapping[str, Any]) -> bool:
-    """Return whether a version still has to be prepared for a model."""
-    return bool(card.get("recipe")) and manifest_of(uri).get("recipe") is None

@@ -1,135 +1,175 @@
-"""The flow of an evaluation: predict the test part through Ray Data on the planned nodes, score, report, gate."""
+"""The flow of an evaluation: rows are predicted and summed on the planned nodes, then metrics, gates and the report.
+
+What an attempt has summed is saved with how many rows it is of, so that a later attempt goes on behind them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
-from torch import nn
+import ray.data
+from ray.data import DataContext
 
-from aios.engines import Result, RunContext, WorkloadFailed
+from aios.checkpoints import seal
+from aios.engines import Preempted, Result, RunContext, WorkloadFailed
 from aios.kernel.events import Artefact
-from pipelines.data.reading import of_side, read_input, types_of
-from pipelines.evaluate.scores import missed, scores_of_classes, scores_of_quantity
+from pipelines.evaluate.explained import explained
+from pipelines.evaluate.gates import Measured, missed, verdicts
+from pipelines.evaluate.judging import JudgeRows, Plan
+from pipelines.evaluate.metrics import better, parsed
+from pipelines.evaluate.page import page
+from pipelines.evaluate.planning import baseline_of, planned_for
+from pipelines.evaluate.ranking import ranked
+from pipelines.evaluate.report import report_of
+from pipelines.evaluate.results import differences, values_of
 from pipelines.evaluate.spec import EvaluateSpec
-from pipelines.files import digest_of_file, write_json
-from pipelines.models.signature import misfits, told
-from pipelines.models.verified import verified
+from pipelines.evaluate.sums import BLOCK, Key, Sums, packed, unpacked
+from pipelines.files import digest_of_file, read_json, write_folder, write_json, write_whole
 from pipelines.run import Whereabouts, ended_on_request, quiet, slice_context
-from pipelines.train.network import load, predict, read_card
-from pipelines.train.table import read_manifest
 
 GATE_MISSED = 105
 """Exit code of a workload whose model misses a gate."""
-BATCH = 4096
+LARGEST_PIECE = 16 * BLOCK
+SAVE_EVERY_S = 20.0
+PAGE = "report.html"
 
 
 def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
-    """Score ``inputs.model`` on the test part of ``inputs.data``; raises WorkloadFailed where a gate is missed."""
+    """Judge ``inputs.model`` on ``inputs.data``; raises WorkloadFailed where a gate is missed."""
     quiet()
     options = slice_context(ctx.nodes, ctx.bundles)
-    model, data = ctx.inputs["model"], ctx.inputs["data"]
-    card, manifest = read_card(verified(model, ctx.storage)), read_manifest(data.uri)
-    _check_fit(card, manifest, model.reference, data.reference)
-    _check_types(card, types_of(data.uri), model.reference, data.reference)
+    DataContext.get_current().execution_options.preserve_order = (
+        True  # sums of a prefix of the rows can be gone on from
+    )
 
-    # 1. Predict.
-    with ended_on_request(ctx):
-        test = read_input(data, [*card["features"], manifest["target"]], of_side(data.uri, "test"), **options)
-        guess = Predict(model.uri, manifest["target"], Whereabouts.of(ctx))
-        rows = test.map_batches(guess, batch_format="pandas", batch_size=BATCH, **options).to_pandas()
+    # 1. What is measured, and whether it all fits together.
+    plan, n_rows = planned_for(spec, ctx)
+    if spec.compare_to is not None and baseline_of(ctx) is None:
+        ctx.reporter.log(
+            f"no baseline: no version is called {spec.compare_to} yet, so there is nothing to compare with"
+        )
 
-    # 2. Score.
-    expected, predicted = rows["expected"].tolist(), rows["predicted"].tolist()
-    if card["classes"] is None:
-        scores = scores_of_quantity(expected, predicted)
+    # 2. Predict and sum.
+    if spec.group is not None:
+        with ended_on_request(ctx):
+            sums, unlabelled = ranked(plan, spec, ctx, options)
     else:
-        scores = scores_of_classes(expected, predicted, _classes(card, expected))
+        sums, unlabelled = _summed(plan, n_rows, ctx, options)
+    if not sums["model", ""].each[0].any():
+        raise WorkloadFailed(f"no row of {ctx.inputs['data'].reference} says what is expected: column {plan.target!r}")
 
-    # 3. Report, then gate: a model that misses its gates has a report too.
-    failed = missed(scores, spec.gates)
-    artefact = _report(spec, ctx, scores, len(rows), failed)
-    headline = {name: round(value, 6) for name, value in scores.items() if isinstance(value, float)}
-    ctx.reporter.log(" ".join(f"{name} {value:.4f}" for name, value in headline.items()))
-    ctx.reporter.progress({**headline, "rows": len(rows)})
+    # 3. Metrics, differences, gates.
+    measured = _measured(plan, sums, spec)
+    found = verdicts(spec.gates, measured, plan.slices, len(plan.models) > 1)
+    failed = missed(found)
+
+    # 4. Which features it went by.
+    with ended_on_request(ctx):
+        attributions = explained(plan, spec.explain, ctx, options) if spec.explain else None
+
+    # 5. Report, then gate: a model that misses its gates has a report too.
+    report = report_of(spec, ctx, plan, sums, measured, found, unlabelled, attributions)
+    artefact = _write(spec, ctx, report, failed)
+    headline = {name: round(one.value, 6) for name, one in measured[""].values.items() if "[" not in name}
+    rows = {"rows": sums["model", ""].n}
+    said = spec.metrics or report["shown"][:7]
+    ctx.reporter.log(" ".join(f"{name} {value:.4f}" for name, value in headline.items() if name in said))
+    ctx.reporter.progress({**headline, **rows})
     if failed:
         raise WorkloadFailed(
-            f"gate: {'; '.join(failed)} (model {model.reference} on {len(rows)} rows of {data.reference}): "
-            f"train it longer or lower the gate; the scores are in {artefact.uri}",
+            f"gate: {'; '.join(failed)} (model {report['model']} on {rows['rows']} rows of {report['data']}): train it "
+            f"longer or lower the gate; the report is {Path(artefact.uri).with_name(PAGE)}",
             exit_code=GATE_MISSED,
+            artefacts=[artefact],
         )
-    return Result((artefact,), {**headline, "rows": len(rows)})
+    return Result((artefact,), {**headline, **rows})
 
 
-@dataclass(frozen=True, slots=True)
-class Predict:
-    """Predict a batch of rows inside a Ray Data task."""
-
-    model: str
-    target: str
-    whereabouts: Whereabouts
-
-    def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
-        self.whereabouts.say()
-        network, card = loaded(self.model)
-        predicted, _ = predict(network, card, frame[card["features"]].to_numpy(dtype="float64"))
-        return pd.DataFrame({"expected": frame[self.target], "predicted": predicted})
-
-
-@cache
-def loaded(model: str) -> tuple[nn.Module, dict[str, Any]]:
-    torch.set_num_threads(1)
-    return load(Path(model))
-
-
-def _check_fit(card: Mapping[str, Any], manifest: Mapping[str, Any], model: str, data: str) -> None:
-    lacks = sorted(set(card["features"]) - set(manifest["features"]))
-    if lacks:
-        raise WorkloadFailed(
-            f"{data} lacks {', '.join(lacks[:5])}{', …' if len(lacks) > 5 else ''}, which {model} was trained on: "
-            "evaluate it on a version of the dataset that it was trained on"
-        )
-    if card.get("recipe") != manifest.get("recipe"):
-        raise WorkloadFailed(
-            f"{data} was prepared by other steps or statistics than the training data of {model}: evaluate it on "
-            "that version, or on one that rows were added to with the same steps"
-        )
-    if card["task"] != manifest["task"]:
-        raise WorkloadFailed(f"{model} does {card['task']}, but {data} is for {manifest['task']}")
+def _summed(plan: Plan, n_rows: int, ctx: RunContext, options: Mapping[str, float]) -> tuple[dict[Key, Sums], int]:
+    """Return the sums over all rows, going on from what an earlier attempt has saved."""
+    sums, done, unlabelled = _begin(plan, ctx)
+    saved_s = time.monotonic()
+    pieces = list(_pieces(done, n_rows, len(ctx.nodes)))
+    try:
+        if pieces:
+            with ended_on_request(ctx):
+                ranges = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+                task = JudgeRows(plan, Whereabouts.of(ctx))
+                parts = ranges.map_batches(task, batch_format="pyarrow", batch_size=1, **options)
+                for part in parts.iter_rows():
+                    if part["problem"]:
+                        raise WorkloadFailed(part["problem"])
+                    for key, more in unpacked(part["sums"]).items():
+                        sums[key].merge(more)
+                    done, unlabelled = int(part["stop"]), unlabelled + int(part["unlabelled"])
+                    ctx.reporter.progress({"rows": done, "of": n_rows})
+                    if time.monotonic() - saved_s > SAVE_EVERY_S:
+                        _save(ctx, sums, done, unlabelled)
+                        saved_s = time.monotonic()
+    except Preempted:
+        if done:
+            _save(ctx, sums, done, unlabelled)
+        raise
+    return sums, unlabelled
 
 
-def _check_types(card: Mapping[str, Any], types: Mapping[str, str], model: str, data: str) -> None:
-    problems = misfits(card["signature"], types)
-    if problems:
-        raise WorkloadFailed(f"{data} does not fit the signature of {model}: {told(problems)}: cast it in its ingest")
+def _pieces(done: int, n_rows: int, n_bundles: int) -> Iterator[dict[str, int]]:
+    """Yield ranges of rows that begin at multiples of ``BLOCK``: a few for each bundle, none too large to lose."""
+    share = -(-(n_rows - done) // (4 * n_bundles))
+    size = min(LARGEST_PIECE, max(BLOCK, -(-share // BLOCK) * BLOCK))
+    for start in range(done, n_rows, size):
+        yield {"start": start, "stop": min(start + size, n_rows)}
 
 
-def _classes(card: Mapping[str, Any], expected: list[Any]) -> list[Any]:
-    """Return the model's classes and those that only the data has, which are always missed."""
-    return [*card["classes"], *sorted({value for value in expected if value not in card["classes"]}, key=str)]
+def _begin(plan: Plan, ctx: RunContext) -> tuple[dict[Key, Sums], int, int]:
+    if not ctx.checkpoint:
+        return plan.empty(), 0, 0
+    folder = Path(ctx.checkpoint)
+    meta = read_json(folder / "rows.json")
+    return unpacked((folder / "sums.npz").read_bytes()), int(meta["done"]), int(meta["unlabelled"])
 
 
-def _report(spec: EvaluateSpec, ctx: RunContext, scores: Mapping[str, Any], n_rows: int, failed: list[str]) -> Artefact:
-    path = ctx.artefact_dir("report", spec.name) / "report.json"
-    report = {
-        "format": 1,
-        "model": ctx.inputs["model"].reference,
-        "data": ctx.inputs["data"].reference,
-        "rows": n_rows,
-        "scores": scores,
-        "gates": dict(spec.gates),
-        "missed": failed,
-    }
+def _save(ctx: RunContext, sums: Mapping[Key, Sums], done: int, unlabelled: int) -> None:
+    def fill(part: Path) -> None:
+        (part / "sums.npz").write_bytes(packed(sums))
+        write_json(part / "rows.json", {"done": done, "unlabelled": unlabelled})
+        seal(part)
+
     ctx.check_fence()
+    path = ctx.dir / f"rows-{done:012d}"
+    if not path.exists():
+        write_folder(path, fill)
+    ctx.reporter.saved(str(path), done)
+
+
+def _measured(plan: Plan, sums: Mapping[Key, Sums], spec: EvaluateSpec) -> dict[str, Measured]:
+    found = {}
+    for label in ["", *(one.label for one in plan.slices)]:
+        measure = plan.part_measure if label else plan.measure
+        ours = sums["model", label]
+        values = values_of(measure, ours, spec.confidence)
+        difference = {}
+        if ("baseline", label) in sums:
+            ways = {name: better(parsed(name)[0]) for name in values}
+            both = differences(measure, ours, sums["baseline", label], spec.confidence, ways)
+            difference = {name: one for name, one in both.items() if name in values}
+        found[label] = Measured(ours.n, values, difference)
+    return found
+
+
+def _write(spec: EvaluateSpec, ctx: RunContext, report: dict[str, Any], failed: list[str]) -> Artefact:
+    path = ctx.artefact_dir("report", spec.name) / "report.json"
+    ctx.check_fence()
+    write_whole(path.with_name(PAGE), page(report).encode())
     write_json(path, report)
-    meta: dict[str, Any] = {"model": report["model"], "data": report["data"], "rows": n_rows, "missed": failed}
+    kept = ("model", "baseline", "data", "rows", "task")
+    meta: dict[str, Any] = {name: report[name] for name in kept if report[name] is not None}
+    meta |= {"missed": failed, "page": PAGE}
     if spec.promote is not None:
         meta["promote"] = spec.promote
-    meta["scores"] = {name: value for name, value in scores.items() if isinstance(value, float)}
+    meta["scores"] = {name: one["value"] for name, one in report["scores"].items() if "[" not in name}
     return Artefact("report", spec.name, str(path), f"sha256:{digest_of_file(path)}", json.dumps(meta))
