@@ -180,7 +180,26 @@ class Hands:
         self._executor, self._judge = executor, judge
         self.loop: Loop | None = None
         self.now_s, self.wait, self.wake = executor.now_s, executor.wait, executor.wake
-        self.observe = executor.observe
+        self.seen = Observed()
+
+    def observe(self) -> Observed:
+        self.seen = Observed(complete=False)
+        self.seen = self._executor.observe()
+        return self.seen
+
+    def overlooked(self, state: State) -> list[str]:
+        """Return what a turn saw and did not record: a lost node under an attempt (I10), an older checkpoint (I9)."""
+        open_ = {(id, one.number): one for id in state.live if (one := state.workloads[id].current) is not None}
+        there = {one.node.id for one in self.seen.nodes} if self.seen.complete else set(state.nodes)
+        gone = [key for key, attempt in open_.items() if not there.issuperset(attempt.nodes)]
+        found = [f"I10: attempt {number} of {id} is held for open, and a node of it is gone" for id, number in gone]
+        for seen in self.seen.attempts:
+            attempt = open_.get((seen.workload, seen.attempt))
+            if attempt is not None and seen.resumed is not None and not attempt.fell_back:
+                found.append(
+                    f"I9: {seen.workload} began at {seen.resumed or 'nothing'}, and that is not recorded"
+                )
+        return found
 
     def apply(self, actions: Sequence[Action]) -> None:
         assert self.loop is not None, "it was given its loop before it began"
