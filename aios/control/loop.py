@@ -203,6 +203,8 @@ class Loop:
         # 6. Ask.
         if proposed is not None:
             self._weigh(turn, proposed, now_s)
+            if proposed.ask.question != self._asked:
+                self._asked = None  # what was asked meanwhile was passed over
         self._ask(turn, now_s)
         if not self._troubled:
             self._trouble_s = 0.0

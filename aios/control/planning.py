@@ -14,7 +14,11 @@ PlannerFunction = Callable[[Problem, Budget], Plan]
 
 
 class Planning(Protocol):
-    """Where the loop's questions go. A newer question replaces one that was not begun; nothing here ever raises."""
+    """Where the loop's questions go; nothing here ever raises.
+
+    A newer question replaces one that was not begun. One that comes while another is being answered is passed over:
+    by the time that answer has been adopted the question is a different one, and the loop asks that.
+    """
 
     def ask(self, ask: Ask, now_s: float) -> None: ...
 
@@ -39,7 +43,8 @@ class InlinePlanning:
         self._answer: tuple[float, Proposed] | None = None
 
     def ask(self, ask: Ask, now_s: float) -> None:
-        self._answer = (now_s + self._solve_s, solve(self._planner, self._budget, ask))
+        if self._answer is None:
+            self._answer = (now_s + self._solve_s, solve(self._planner, self._budget, ask))
 
     def poll(self, now_s: float) -> Proposed | None:
         if self._answer is None or now_s < self._answer[0]:
@@ -64,14 +69,15 @@ class ThreadedPlanning:
         self._changed = threading.Condition()
         self._question: Ask | None = None
         self._answer: Proposed | None = None
-        self._closed = False
+        self._busy = self._closed = False
         self._thread = threading.Thread(target=self._work, name="aios-planning", daemon=True)
         self._thread.start()
 
     def ask(self, ask: Ask, now_s: float) -> None:
         with self._changed:
-            self._question = ask
-            self._changed.notify()
+            if not self._busy and self._answer is None:
+                self._question = ask
+                self._changed.notify()
 
     def poll(self, now_s: float) -> Proposed | None:
         with self._changed:
@@ -93,10 +99,10 @@ class ThreadedPlanning:
                 self._changed.wait_for(lambda: self._question is not None or self._closed)
                 if self._closed or self._question is None:
                     return
-                ask, self._question = self._question, None
+                ask, self._question, self._busy = self._question, None, True
             proposed = solve(self._planner, self._budget, ask)
             with self._changed:
-                self._answer = proposed
+                self._answer, self._busy = proposed, False
             self._wake()
 
 

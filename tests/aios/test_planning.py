@@ -48,7 +48,7 @@ def test_an_answer_is_taken_once_with_the_question_it_is_for() -> None:
     planning.close()
 
 
-def test_asking_does_not_wait_and_a_newer_question_replaces_one_not_begun() -> None:
+def test_asking_does_not_wait_and_what_is_asked_meanwhile_is_asked_again_afterwards() -> None:
     bell, begun, go = Bell(), threading.Event(), threading.Event()
 
     def slow(problem: Problem, budget: Budget) -> Plan:
@@ -63,11 +63,14 @@ def test_asking_does_not_wait_and_a_newer_question_replaces_one_not_begun() -> N
     planning.ask(ask(3), 0.0)
     assert planning.poll(0.0) is None, "it is still thinking"
     go.set()
+    for version in (1, 4):
+        bell.wait()
+        planning.ask(ask(9), 0.0)  # nobody has taken the answer yet
+        proposed = planning.poll(0.0)
+        assert proposed is not None
+        assert proposed.ask.version == version
+        planning.ask(ask(4), 0.0)
     bell.wait()
-    bell.wait()
-    newest = planning.poll(0.0)
-    assert newest is not None
-    assert newest.ask.version == 3
     planning.close()
 
 
@@ -92,3 +95,13 @@ def test_an_inline_answer_is_there_after_the_time_that_solving_takes() -> None:
     assert planning.poll(11.9) is None
     assert planning.poll(12.0) is not None
     assert planning.due_s() is None
+
+
+def test_an_inline_answer_comes_on_time_however_often_something_newer_is_asked() -> None:
+    planning = InlinePlanning(answer, solve_s=2.0)
+    for at_s in (10.0, 10.5, 11.0, 11.5):
+        planning.ask(ask(int(2 * at_s)), at_s)
+    first = planning.poll(12.0)
+    assert first is not None
+    assert first.ask.version == 20
+    assert planning.due_s() is None, "what was asked meanwhile is asked again, as it is by then"
