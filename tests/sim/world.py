@@ -246,8 +246,9 @@ class World:
             return
         self._check([] if isinstance(reply, Accepted) else [f"refused: {reply}"])
         assert isinstance(reply, Accepted)
-        if self.answered.setdefault(request.key, reply.ids) != reply.ids:
-            self._check([f"I2: key {request.key} was answered {self.answered[request.key]} and {reply.ids}"])
+        asked = request.works[0].name
+        if self.answered.setdefault(asked, reply.ids) != reply.ids:
+            self._check([f"I2: {asked}, key {request.key!r}, was answered {self.answered[asked]} and {reply.ids}"])
         missing = [id for id in reply.ids if status_of(self.judge.folded, WorkloadId(id)) is None]
         self._check([f"I3: {id} was answered before it was durable" for id in missing])
         self.ids.extend(id for id in reply.ids if id not in self.ids)
@@ -285,7 +286,7 @@ class World:
         sim.at(FAULTS_UNTIL_S, self._mend)
 
     def _other(self, work: Submit) -> None:
-        if work.key in self.answered:
+        if work.works[0].name in self.answered:
             self._ask(otherwise(work))
 
     def _stop(self, name: str) -> None:
