@@ -110,9 +110,9 @@ MUTANTS: tuple[Mutation, ...] = (
     ),
     _seen(
         _LIFE,
-        "a later order to yield gives more grace than the first",
-        "deadline_s = event.deadline_s if attempt.deadline_s is None else min(event.deadline_s, attempt.deadline_s)",
-        "deadline_s = event.deadline_s",
+        "a stop gives who yields already more grace",
+        "        deadline_s = min(deadline_s, current.deadline_s)\n",
+        "        pass\n",
     ),
     _seen(
         _LIFE,
@@ -176,10 +176,10 @@ MUTANTS: tuple[Mutation, ...] = (
         "return need.status.over or",
     ),
     _seen(
-        _QUEUE,
-        "who was told to stop is queued for nodes",
-        "        and workload.stop_requested_s is None\n        and workload.not_before_s",
-        "        and workload.not_before_s",
+        _PROGRESS,
+        "who waits and was told to stop waits on",
+        "    if workload.stop_requested_s is not None:\n        fold.record(Finished",
+        "    if False:\n        fold.record(Finished",
     ),
     _seen(
         _ADOPT,
@@ -207,9 +207,9 @@ MUTANTS: tuple[Mutation, ...] = (
     ),
     _seen(
         _ADOPT,
-        "one yields for work that gets nothing",
-        "        if len(needed) < len(victims):\n",
-        "        if False:\n",
+        "one is said to yield for work that gets nothing",
+        "[_for_those(granted, order) for order in victims.values()]",
+        "list(victims.values())",
     ),
     _seen(
         _ROOM,

@@ -385,6 +385,6 @@ class SimExecutor:
         for key in sorted(self.attempts):
             other = self.attempts[key]
             if key[0] == id and other is not attempt and other.holds and not other.zombie:
-                self.effects.wrong.append(f"{id}: attempts {key[1]} and {attempt.launch.attempt} run at once")
+                self.effects.wrong.append(f"I7: attempts {key[1]} and {attempt.launch.attempt} of {id} run at once")
             if key[0] == id and other.launch.fence > attempt.launch.fence:
-                self.effects.wrong.append(f"{id}: attempt {attempt.launch.attempt} starts under an old fence")
+                self.effects.wrong.append(f"I7: attempt {attempt.launch.attempt} of {id} starts under an old fence")

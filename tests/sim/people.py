@@ -31,6 +31,8 @@ HANG_S = 1e9
 FEW, MANY = 1, 50
 FEW_RETRIES = "dh"
 """Whose work may fail once."""
+RERUN, KEYLESS, SHARED = "ei", "g", "bcf"
+"""Whose work is submitted to run anew, under no key, and to make versions of one dataset."""
 
 
 def works(rng: random.Random, name: str, largest: int, endless: bool) -> Submit:
@@ -39,18 +41,20 @@ def works(rng: random.Random, name: str, largest: int, endless: bool) -> Submit:
     urgency, grace_s = rng.choice((0, 0, 5, 10)), rng.choice((2.0, 20.0))
     retries = FEW if name[0] in FEW_RETRIES else MANY
     mine = {"tenant": rng.choice(("team", "other")), "max_retries": retries, "grace_s": grace_s}
-    out, run_s = f"dataset://{name}", rng.uniform(5.0, 90.0)
+    mine["rerun"] = name[0] in RERUN
+    key = "" if name[0] in KEYLESS else name
+    out, run_s = f"dataset://{'shared' if name[0] in SHARED else name}", rng.uniform(5.0, 90.0)
     if endless:
-        return submit(want(name, n, cpu, priority=urgency, estimate_s=HANG_S, time_limit_s=60.0, **mine), key=name)
+        return submit(want(name, n, cpu, priority=urgency, estimate_s=HANG_S, time_limit_s=60.0, **mine), key=key)
     first = want(name, n, cpu, priority=urgency, estimate_s=run_s, outputs=(("out", out),), **mine)
     if n > 1 and rng.random() < 0.3:
         first = replace(first, demand=replace(first.demand, min_bundles=1))
     if rng.random() < 0.7:
-        return submit(first, key=name)
+        return submit(first, key=key)
     after, serve = f"{name}-next", f"{name}-serve"
     second = want(after, priority=urgency, needs=(name,), inputs=(("in", out),), estimate_s=20.0, **mine)
     service = want(serve, cpu=0.001, priority=20, needs=(after,), service=True, **mine)
-    return submit(service, second, first, key=name)
+    return submit(service, second, first, key=key)
 
 
 def arrivals(rng: random.Random, largest: int, endless: float) -> list[tuple[float, Submit, float | None]]:

@@ -196,9 +196,7 @@ class Hands:
         for seen in self.seen.attempts:
             attempt = open_.get((seen.workload, seen.attempt))
             if attempt is not None and seen.resumed is not None and not attempt.fell_back:
-                found.append(
-                    f"I9: {seen.workload} began at {seen.resumed or 'nothing'}, and that is not recorded"
-                )
+                found.append(f"I9: {seen.workload} began at {seen.resumed or 'nothing'}, and that is not recorded")
         return found
 
     def apply(self, actions: Sequence[Action]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from aios.kernel.concurrency import paused_by
 from aios.kernel.events import (
     CheckpointSaved,
     Event,
     Finished,
+    NodeChanged,
     Outcome,
     PreemptionOrdered,
     Requeued,
@@ -33,7 +35,9 @@ def harm(before: State, events: Sequence[Event]) -> tuple[str, ...]:
     for event in events:
         for rule in RULES:
             found.extend(rule(state, event))
-        state = evolve(event, state)
+        after = evolve(event, state)
+        found.extend(grace_is_not_lengthened(state, after, event))
+        state = after
     return tuple(found)
 
 
@@ -42,6 +46,8 @@ def neglect(state: State) -> tuple[str, ...]:
     found = []
     for workload in live(state):
         attempt = workload.current
+        if attempt is None:
+            found.extend(_kept_in_vain(state, workload))
         if attempt is None or attempt.deadline_s is not None:
             continue
         if workload.stop_requested_s is not None or workload.suspended_s is not None:
@@ -56,6 +62,27 @@ def neglect(state: State) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _kept_in_vain(state: State, workload: Workload) -> list[str]:
+    """I1: nodes are kept only for who may start, and only where something may."""
+    nodes = kept(state, workload.id)
+    if not nodes:
+        return []
+    found = []
+    if workload.suspended_s is not None or paused_by(state, workload.work.tenant) is not None:
+        found.append(f"I1: nodes are kept for {workload.id}, which may not start")
+    unready = [id for id in nodes if id not in state.nodes or state.nodes[id].state is not NodeState.READY]
+    found.extend(f"I1: node {id} is kept for {workload.id} and is not ready" for id in unready[:1])
+    return found
+
+
+def drained_nodes_stay_drained(state: State, event: Event) -> list[str]:
+    """I1: a node that was drained by hand is not used again before somebody says so."""
+    if not isinstance(event, NodeChanged) or event.node.state is not NodeState.READY:
+        return []
+    id = event.node.id
+    return [f"I1: node {id} is in use again, and was drained by hand"] if id in state.drains else []
+
+
 def grace_is_given(state: State, event: Event) -> list[str]:
     """I13: who yields to others has all of its grace to save its progress."""
     if not isinstance(event, PreemptionOrdered) or event.cause not in BY_THE_PLAN:
@@ -64,6 +91,18 @@ def grace_is_given(state: State, event: Event) -> list[str]:
     if victim is None or event.deadline_s >= event.at_s + victim.work.grace_s - 1e-6:
         return []
     return [f"I13: {victim.id} yields within {event.deadline_s - event.at_s:g} s of {victim.work.grace_s:g} s grace"]
+
+
+def grace_is_not_lengthened(before: State, after: State, event: Event) -> list[str]:
+    """I13: who was told to end by a moment is never given more time: others wait for its place."""
+    id = getattr(event, "workload", None)
+    was = before.workloads.get(id) if id is not None else None
+    is_ = after.workloads.get(id) if id is not None else None
+    if was is None or is_ is None or was.current is None or is_.current is None:
+        return []
+    old_s, new_s = was.current.deadline_s, is_.current.deadline_s
+    longer = old_s is not None and (new_s is None or new_s > old_s)
+    return [f"I13: {id} was to end by {old_s}, and now by {new_s}"] if longer else []
 
 
 def what_was_told_to_end_is_no_failure(state: State, event: Event) -> list[str]:
@@ -130,6 +169,7 @@ def _just_ended(state: State, event: Event) -> tuple[Workload, Attempt] | None:
 
 
 RULES: tuple[Callable[[State, Event], list[str]], ...] = (
+    drained_nodes_stay_drained,
     grace_is_given,
     what_was_told_to_end_is_no_failure,
     only_failures_use_up_retries,
