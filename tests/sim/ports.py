@@ -83,14 +83,22 @@ class NumbExecutor(SimExecutor):
             self.effects.wrong.append(f"I8: the {what} of attempt {launch.attempt} of {launch.work.id} was taken late")
 
     def untold(self, state: State) -> list[str]:
-        """Return who was never told to end though the log says that it is to (I13)."""
+        """Return who was never launched (L5), or never told to end (I13), though the log says that it is to be."""
         found = []
         for id in state.live:
             attempt = state.workloads[id].current
-            one = self.attempts.get((id, attempt.number)) if attempt is not None else None
-            if one is None or attempt is None or attempt.deadline_s is None or one.phase is Phase.ENDED or one.told:
+            if attempt is None:
                 continue
-            if self._reachable(one.launch):
+            one, ends = self.attempts.get((id, attempt.number)), attempt.deadline_s is not None
+            if one is None and not ends and attempt.started_s is None and self.nodes.keys() >= set(attempt.nodes):
+                found.append(f"L5: attempt {attempt.number} of {id} was granted, and nobody launched it")
+            if (
+                one is not None
+                and ends
+                and not one.told
+                and one.phase is not Phase.ENDED
+                and self._reachable(one.launch)
+            ):
                 found.append(f"I13: attempt {attempt.number} of {id} is to end, and nobody told it")
         return found
 
