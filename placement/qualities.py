@@ -126,6 +126,8 @@ class Placed:
             for name, amounts in self.problem.foreign.items():
                 _stand((before, after), [amounts], [name])
             for running in self.problem.running:
+                if running.demand.id not in now and touched.isdisjoint(running.nodes):
+                    continue
                 vectors = [bundle.resources for bundle in running.demand.bundles]
                 if running.demand.id in now:
                     _stand((before,), vectors, running.nodes)

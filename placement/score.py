@@ -108,7 +108,7 @@ class Score:
             (NODES.name, float(self.nodes)),
             (FRAGMENTATION.name, self.fragmentation),
         )
-        return tuple((name, value + 0.0) for name, value in stated)  # no -0.0 for people to wonder at
+        return tuple((name, round(value, 6) + 0.0) for name, value in stated)  # no -0.0, no -3e-08 to wonder at
 
     @property
     def total(self) -> float:
@@ -118,13 +118,23 @@ class Score:
         return sum(weights[name] * value for name, value in self.terms if name in weights)
 
 
-def score(problem: Problem, plan: Plan, entitled: Mapping[TenantId, float] | None = None) -> Score:
-    """Return the plan's score; ``entitled`` are the tenants' entitled shares (nobody is short where left out)."""
+def score(
+    problem: Problem,
+    plan: Plan,
+    entitled: Mapping[TenantId, float] | None = None,
+    used: Mapping[TenantId, float] | None = None,
+) -> Score:
+    """Return the plan's score.
+
+    ``entitled`` are the tenants' entitled shares (nobody is short where left out), ``used`` those that the plan gives
+    them (worked out here where left out).
+    """
     placed, weighs = Placed(problem, plan), problem.policy.objective is not Objective.STRICT
     stopped = {p.demand for p in plan.preemptions}
     victims = [r for r in problem.running if r.demand.id in stopped] if stopped else []
     changes = [resize.to - resize.before for resize in plan.resizes]
-    used = used_shares(problem, plan) if entitled else {}
+    if used is None:
+        used = used_shares(problem, plan) if entitled else {}
     short = sum(max(0.0, entitled[t] - used[t]) for t in used if t in entitled) if entitled else 0.0
     parts = value_parts(problem, plan) if weighs else ()
     return Score(

@@ -58,6 +58,8 @@ class Values:
         step = min(1.0, MOST_CLASSES / max(1, self._top))
         self._rank = {priority: rank * step for rank, priority in enumerate(classes)}
         self._sizes: dict[int, tuple[Resources, float]] = {}
+        self._losses: dict[DemandId, tuple[Running, float, float]] = {}
+        """Of running work: it, the worth of all its bundles at speed 1, and its speed."""
         self.entitled: dict[TenantId, Entitled] = {}
         for tenant in problem.tenants:
             shares = [(n == "GPU", self._unit.get(n, 0.0) * a, n, a) for n, a in (tenant.quota or Resources()).items()]
@@ -97,9 +99,14 @@ class Values:
     def cost(self, running: Running, kept: int = 0, nodes: Mapping[NodeId, Node] | None = None) -> float:
         """Return what it costs to leave running work only its first ``kept`` bundles; a restart only where none."""
         demand, n = running.demand, len(running.nodes)
-        speed = _slowest(demand, running.nodes, nodes) if demand.speed and nodes is not None else 1.0
+        known = self._losses.get(demand.id)
+        if known is None or known[0] is not running:
+            speed = _slowest(demand, running.nodes, nodes) if demand.speed and nodes is not None else 1.0
+            known = running, self.whole(demand) * self.weight(demand, waits=False), speed
+            if nodes is not None:
+                self._losses[demand.id] = known
+        _, worth, speed = known
         lost_rate = (scaled(demand, n) - (scaled(demand, kept) if kept else 0.0)) * speed
-        worth = self.whole(demand) * self.weight(demand, waits=False)
         saved_s = running.started_s if running.checkpointed_s is None else running.checkpointed_s
         lost_s = min(4 * LOSS_HORIZON_S, max(0.0, self.now_s - saved_s)) + RESTART_S
         lost = 0.0 if kept else lost_s / LOSS_HORIZON_S * scaled(demand, n)

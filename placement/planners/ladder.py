@@ -72,7 +72,8 @@ def plan(
     for planner in rungs if first_is_best else reversed(rungs):
         try:
             proposed = planner(problem, budget)
-            broken, value = violations(problem, proposed), score(problem, proposed, entitled)
+            broken, used = violations(problem, proposed), used_shares(problem, proposed)
+            value = score(problem, proposed, entitled, used)
         except Exception as error:  # a planner's fault must not stop the cluster: the next rung answers
             fallbacks.append(f"{planner.name}: {type(error).__name__}: {error}")
             continue
@@ -81,7 +82,7 @@ def plan(
             if best is not None and not first_is_best:
                 continue
         if first_is_best and not broken:
-            return _with_stats(problem, entitled, value, proposed, tuple(fallbacks), clock() - began)
+            return _with_stats(problem, entitled, value, proposed, tuple(fallbacks), clock() - began, used)
         if best is None or not best_is_sound or value >= best[0]:
             best, best_is_sound = (value, proposed), not broken
         else:
@@ -171,8 +172,9 @@ def _with_stats(
     chosen: Plan,
     fallbacks: tuple[str, ...],
     wall_s: float,
+    used: Mapping[TenantId, float] | None = None,
 ) -> Plan:
-    used = used_shares(problem, chosen)
+    used = used_shares(problem, chosen) if used is None else used
     shares = {tenant: Share(entitled.get(tenant, 0.0), share) for tenant, share in used.items()}
     stats = chosen.stats
     strict = problem.policy.objective is Objective.STRICT

@@ -88,7 +88,7 @@ def solve(sheet: Sheet, relaxed: Relaxed, free: Ints, budget: Budget, gap: float
         return Answer(None, "not a model", 0.0)
     p = solver.parameters
     p.num_workers, p.random_seed = budget.workers, budget.seed
-    p.linearization_level, p.cp_model_presolve, p.symmetry_level = 2, False, 0
+    p.linearization_level, p.cp_model_presolve, p.symmetry_level, p.cp_model_probing_level = 2, False, 0, 0
     p.max_deterministic_time = max(
         1e-3, min(MOST_S, max(LEAST_S, PER_COLUMN_S * sheet.n_columns), budget.deterministic_s)
     )
