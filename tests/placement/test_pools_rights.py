@@ -157,3 +157,17 @@ def test_a_victim_for_whom_nobody_comes_stays() -> None:
     )
     decoder.run((), (0,))
     assert decoder.kept == {}
+
+
+@pytest.mark.parametrize(("size", "n_running"), [(1, 10), (1, 9), (2, 6), (3, 4)])
+def test_a_tenant_above_its_limit_gets_something_once_enough_of_its_own_has_gone(size: int, n_running: int) -> None:
+    owner = tenant("a", {"gpu": 4}, limit={"gpu": 8}, preemption=rules("lower_priority"))
+    nodes = [node(f"n{i}", gpu=12) for i in range(3)]
+    running = [runs(want(f"r{i}", tenant="a", gpu=size), "n0" if i < 12 // size else "n1") for i in range(n_running)]
+    p = problem(nodes, [owner], [want("high", tenant="a", gpu=1, priority=2)], running, policy=WEIGHTED)
+    plan = Pools()(p, EXACT)
+    assert violations(p, plan) == ()
+    assert admitted(plan) == {"high"}
+    fewest = -(-(size * n_running + 1 - 8) // size)
+    assert len(stopped(plan)) == fewest
+    assert plan.stats.bound >= plan.stats.objective > 0

@@ -31,6 +31,10 @@ class Accounts:
     yields : mapping of group to row
         Victims of a tenant and priority enter here what they give up.
     limits, entitled : mapping of (tenant, resource) to row
+    inside : mapping of group to row
+        What a tenant's work of this and higher priorities gives up inside it, at most what its newcomers are supplied.
+    gated : bool
+        Whether some tenant is above its limit.
     """
 
     tree: Tree
@@ -44,6 +48,8 @@ class Accounts:
     yields: dict[Group, int] = field(default_factory=dict)
     limits: dict[tuple[TenantId, str], list[int]] = field(default_factory=dict)
     entitled: dict[TenantId, tuple[int, str]] = field(default_factory=dict)
+    inside: dict[Group, int] = field(default_factory=dict)
+    gated: bool = False
 
     def most_got(self, tenant: TenantId, name: str) -> float:
         """Return the most of a resource that a tenant's newcomers could get."""
@@ -154,7 +160,7 @@ def write(
         for tenant in accounts.tree.paths[group[0]]:
             lost.setdefault(tenant, []).append(given[group])
     inside = _rights(sheet, accounts, given, biggest) if yielding else {}
-    _limits(sheet, accounts, lost)
+    _limits(sheet, accounts, lost, biggest)
     _entitled(sheet, accounts, values.entitled, inside)
 
 
@@ -178,7 +184,7 @@ def _rights(
             if group in part:
                 sheet.enter(row, part[group], -1.0)
     for tenant, priority in inside:
-        row = sheet.row(0.0)
+        row = accounts.inside[tenant, priority] = sheet.row(0.0)
         for group, column in inside.items():
             if group[0] == tenant and group[1] >= priority:
                 sheet.enter(row, column, 1.0)
@@ -227,8 +233,13 @@ def _outside(
                 sheet.enter(row, column, -1.0)
 
 
-def _limits(sheet: Sheet, accounts: Accounts, lost: Mapping[TenantId, Sequence[int]]) -> None:
-    """Who gets something stays within limits (law 4); what its victims give up counts for it."""
+def _limits(
+    sheet: Sheet, accounts: Accounts, lost: Mapping[TenantId, Sequence[int]], biggest: Mapping[TenantId, float]
+) -> None:
+    """Who gets something stays within limits (law 4); what its victims give up counts for it.
+
+    A newcomer of a tenant above its limit may ask less important work inside to go for all that is too much as well.
+    """
     tree = accounts.tree
     for tenant, facts in tree.tenants.items():
         most = dict(facts.limit or ())
@@ -244,8 +255,13 @@ def _limits(sheet: Sheet, accounts: Accounts, lost: Mapping[TenantId, Sequence[i
                     sheet.enter(row, column, -1.0)
             if room < 0:
                 # Whoever is above its limit gets nothing before enough of its own has gone.
-                gate = sheet.row(0.0)
-                sheet.column(0.0, 1.0, [(row, -room), (gate, -accounts.most_got(tenant, name))])
+                gate, accounts.gated = sheet.row(0.0), True
+                entries = [(row, -room), (gate, -accounts.most_got(tenant, name))]
+                for group, inside in accounts.inside.items() if name == accounts.resource else ():
+                    if tenant in tree.paths[group[0]]:
+                        # Work goes in patterns of 1, 2, 4, .. units: what is more than need be is put back afterwards.
+                        entries.append((inside, 2.0 * room - biggest.get(group[0], 0.0)))
+                sheet.column(0.0, 1.0, entries)
                 accounts.limits[tenant, name].append(gate)
 
 

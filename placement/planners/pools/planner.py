@@ -18,7 +18,7 @@ from placement.planners.pools.departures import Departure
 from placement.planners.pools.facts import Facts, Memory, growth_of
 from placement.planners.pools.lp import Relaxed, extended, relax
 from placement.planners.pools.options import Columns, Offers, pack_key, rows_of_blocks
-from placement.planners.pools.pricing import price
+from placement.planners.pools.pricing import MOST_PER_NODE, price
 from placement.planners.pools.programme import Programme
 from placement.planners.pools.victims import Clearing, Yard
 from placement.planners.pools.view import Floats, Ints, View
@@ -36,6 +36,8 @@ GOOD_ENOUGH = 1e-3
 """Relative gap at which no more time is spent."""
 MOST_MORE = 500
 """Patterns of victims that no relaxation asks for, but whole numbers might."""
+EVERY_SIZE = 16
+"""Patterns on a node where work has to go before its tenant gets anything: of as many sizes as there are GPUs."""
 MOST_IN_DOUBT = 1000
 """Columns that the whole-number programme decides; the others keep the relaxation's answer."""
 
@@ -71,7 +73,9 @@ class Pools:
         bound = relaxed.worth + missed - held(asked) + beyond(asked)
         open_ = bound - best.worth
         if open_ > GOOD_ENOUGH * bound:
-            for found in price(programme, relaxed, -open_).found[:MOST_MORE]:
+            # A relaxation asks for a fraction of what a tenant has above its limit; whole numbers ask for all of it.
+            per_node = EVERY_SIZE if asked.accounts.gated else MOST_PER_NODE
+            for found in price(programme, relaxed, -open_, per_node).found[:MOST_MORE]:
                 programme.add(found)
             relaxed = extended(programme.sheet, relaxed)
             answer = kernel.solve(

@@ -30,7 +30,7 @@ class Priced:
     missed: float
 
 
-def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> Priced:
+def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN, per_node: int = MOST_PER_NODE) -> Priced:
     """Price all patterns of victims at once; the sum of the best reduced worths bounds what is missed.
 
     ``least`` is the reduced worth from which on a pattern is worth a column: below 0, no relaxation is better for it,
@@ -51,7 +51,7 @@ def price(programme: Programme, relaxed: Relaxed, least: float = LEAST_GAIN) -> 
     found: list[Pattern | Clearing | Departure] = list(leaving)
     gain[:, 0] = -np.inf
     for row in np.flatnonzero(gain.max(axis=1) > least).tolist():
-        promising = np.argsort(-gain[row], kind="stable")[:MOST_PER_NODE]
+        promising = np.argsort(-gain[row], kind="stable")[:per_node]
         for freed in promising.tolist():
             if gain[row, freed] <= least:
                 break
