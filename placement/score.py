@@ -30,7 +30,7 @@ from placement.weights import (
     VALUE_TERMS,
 )
 
-__all__ = ["Score", "beyond_programme", "most_there_can_be", "order_of_service", "score"]
+__all__ = ["Score", "most_there_can_be", "near_inputs", "order_of_service", "score"]
 
 Harm = tuple[tuple[float, int], ...]
 """Work displaced, the worst first: minus its priority, and 0 where it stops or 1 where it shrinks."""
@@ -190,10 +190,6 @@ def most_there_can_be(problem: Problem) -> float:
     return ADMITTED.weight * bool(problem.pending) + PERFORMANCE.weight * bundles + LOCALITY.weight * (preferred + near)
 
 
-def beyond_programme(problem: Problem) -> float:
-    """Return the most that other forms, throughput by size and near inputs can add to the objective.
-
-    A programme that counts bundles of the first form, each times its speed, proves no bound on these.
-    """
-    odd = sum(most_performance(d) for d in problem.pending if d.alternatives or d.scaling)
-    return PERFORMANCE.weight * odd + LOCALITY.weight * sum(1 for d in problem.pending if d.near)
+def near_inputs(problem: Problem) -> float:
+    """Return the most that places near inputs can add to the objective, which no programme counts."""
+    return LOCALITY.weight * sum(1 for d in problem.pending if d.near)

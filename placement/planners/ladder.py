@@ -179,10 +179,16 @@ def _with_stats(
     stats = chosen.stats
     strict = problem.policy.objective is Objective.STRICT
     unlike = stats.planner == (Pools.name if strict else CpSat.name)
-    if unlike or stats.planner == Greedy.name or (problem.policy.migration and stats.planner != Goodput.name):
-        # No planner's own bound holds for plans that may move running work, nor that of one aim for another.
+    moves = problem.policy.migration and stats.planner not in (Goodput.name, CpSat.name)
+    if unlike or stats.planner == Greedy.name or moves:
+        # Only the exact planner's bound holds for plans that may move running work, and none for another aim.
         bound = max(value.total, most_there_can_be(problem))
         gap = (bound - value.total) / bound if bound else 0.0
         status = stats.status if stats.planner == Greedy.name else "optimal" if gap <= 1e-6 else "feasible"
+        stats = replace(stats, status=status, objective=value.total, bound=bound, gap=gap)
+    elif problem.policy.migration and stats.planner == CpSat.name:
+        bound = max(value.total, stats.bound)
+        gap = (bound - value.total) / abs(bound) if bound else 0.0
+        status = "optimal" if gap <= 1e-6 else "feasible"
         stats = replace(stats, status=status, objective=value.total, bound=bound, gap=gap)
     return replace(chosen, shares=shares, stats=replace(stats, wall_s=wall_s, terms=value.terms, fallbacks=fallbacks))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from placement.model import MILLI, NodeId, Objective, Topology
+from placement.model import MILLI, DemandId, NodeId, Objective, Topology
 from placement.planners.cpsat.batches import Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.variables import Linear
 from placement.planners.fitting import speed_on
 from placement.planners.state import GPU, Victim
+from placement.qualities import most_performance
 from placement.value import Values
-from placement.weights import ADMITTED, HARM, HETEROGENEITY, INTERFERENCE, LOCALITY, NODES, PERFORMANCE
+from placement.weights import ADMITTED, HARM, HETEROGENEITY, INTERFERENCE, LOCALITY, MOVED, NODES, PERFORMANCE
 
 SCALE = 1000
 """Objective units per unit of a term's weighted value: coefficients are integers."""
@@ -58,11 +59,13 @@ def _rate(weight: float, n: int = 1) -> int:
     return round(SCALE * weight / n)
 
 
-def performance(programme: Programme) -> Linear:
-    """Return the bundles that start, each times its speed, in objective units."""
+def performance(programme: Programme, but: Collection[DemandId] = ()) -> Linear:
+    """Return the bundles that start (``but`` those of some), each times its speed, in objective units."""
     rooms, terms = programme.batch.rooms, []
     gangs = {gang.demand.id: gang.demand for gang in programme.batch.gangs}
     for (name, _, node), var in programme.vars.count.items():
+        if name in but:
+            continue
         terms.append(_rate(PERFORMANCE.weight * speed_on(gangs[name], rooms[node].node)) * var)
     return sum(terms)
 
@@ -145,10 +148,25 @@ def _lost(programme: Programme, profile: str, beside: Iterable[str]) -> float:
     return sum(1.0 - factors.get(pair, 1.0) for pair in pairs)
 
 
-def admitted(programme: Programme, n_pending: int) -> Linear:
+def admitted(starts: Iterable[Linear], n_pending: int) -> Linear:
     """Return the fraction of pending work that starts, in objective units (rounded up)."""
-    each = _rate(ADMITTED.weight, max(1, n_pending)) + 1
-    return each * sum(programme.vars.starts.values())
+    return (_rate(ADMITTED.weight, max(1, n_pending)) + 1) * sum(starts)
+
+
+def moved(moves: Mapping[Victim, Linear]) -> Linear:
+    """Return what is not lost of work that starts again elsewhere, in objective units, less the price of moving."""
+    return sum(_rate((HARM.weight - MOVED.weight) * len(v.running.nodes)) * starts for v, starts in moves.items())
+
+
+def beyond(programme: Programme, starts: Mapping[DemandId, Linear]) -> Linear:
+    """Return the most that other forms and throughput by size add to those that start, in objective units.
+
+    ``performance`` counts the bundles of a form, each times its speed, which proves no bound on these.
+    """
+    demands = {demand.id: demand for demand in programme.state.problem.pending}
+    return sum(
+        (_rate(PERFORMANCE.weight * most_performance(demands[name])) + 1) * start for name, start in starts.items()
+    )
 
 
 def wishes(programme: Programme) -> Linear:

@@ -17,6 +17,7 @@ from placement.model import (
     Preemption,
     Problem,
     Resize,
+    Running,
     SolveStats,
     TenantId,
 )
@@ -27,9 +28,10 @@ from placement.planners.cpsat.batches import Batch, Gang
 from placement.planners.cpsat.constraints import Programme
 from placement.planners.cpsat.fitter import MOST_VARIABLES, SOLVED, ExactFitter, Meter, kept, least_harm, placements
 from placement.planners.greedy import GreedyFitter, decided
+from placement.planners.movable import movable
 from placement.planners.state import State, Victim
 from placement.planners.tree import Tree, add
-from placement.score import beyond_programme, most_there_can_be, score
+from placement.score import most_there_can_be, near_inputs, score
 
 GOOD_ENOUGH = 1e-4
 """Relative gap at which places and the bound are not improved further."""
@@ -169,28 +171,64 @@ def _stats(problem: Problem, tree: Tree, plan: Plan, meter: Meter) -> SolveStats
 def upper_bound(problem: Problem, tree: Tree, meter: Meter) -> float:
     """Return a proven bound on any plan's objective: the programme of the whole cluster without the order.
 
-    Everything pending may start, what runs yields only where someone starts for whom it might have to, and limits are
-    left out.
+    Everything pending may start in one of its forms, what runs yields only where someone starts for whom it might have
+    to, or moves to any nodes where the policy lets it, and limits are left out.
     """
     state = State(problem, tree)
     beneficiaries = _who_might_yield(problem, tree)
-    victims = tuple(beneficiaries)
-    gangs = tuple(Gang(d, d.min_bundles, len(d.bundles), optional=True) for d in problem.pending)
-    batch = Batch(gangs, victims, state.rooms)
+    elsewhere = {Victim(r): _elsewhere(r) for r in problem.running if _may_move(problem, r)}
+    victims = (*beneficiaries, *(victim for victim in elsewhere if victim not in beneficiaries))
+    forms = {demand.id: _forms(demand) for demand in problem.pending}
+    gangs = [Gang(f, f.min_bundles, len(f.bundles), optional=True) for fs in forms.values() for f in fs]
+    gangs += [Gang(again, len(again.bundles), len(again.bundles), optional=True) for again in elsewhere.values()]
+    batch = Batch(tuple(gangs), victims, state.rooms)
     most = most_there_can_be(problem)
-    if meter.spent or batch.size() > MOST_VARIABLES or any(d.alternatives for d in problem.pending):
+    if meter.spent or batch.size() > MOST_VARIABLES:
         return most
     programme = Programme(state, batch)
-    for victim, kinds in beneficiaries.items():
-        started = sum(programme.vars.starts[d.id] for d in problem.pending if _kind(d) in kinds)
-        programme.model.add(programme.vars.drops[victim.id, len(victim.running.nodes) - 1] <= started)
-    aim = objective.admitted(programme, len(problem.pending)) + objective.performance(programme)
-    programme.model.maximize(aim + objective.harm(programme) + objective.wishes(programme))
-    status, solver = meter.solve(programme.model, 0.2, GOOD_ENOUGH)
+    model, variables = programme.model, programme.vars
+    starts = {name: sum(variables.starts[form.id] for form in fs) for name, fs in forms.items()}
+    moves = {victim: variables.starts[again.id] for victim, again in elsewhere.items()}
+    for name, fs in forms.items():
+        if len(fs) > 1:
+            model.add(starts[name] <= 1)
+    for victim in victims:
+        kinds = beneficiaries.get(victim, frozenset())
+        why = sum(starts[d.id] for d in problem.pending if _kind(d) in kinds) + moves.get(victim, 0)
+        model.add(variables.drops[victim.id, len(victim.running.nodes) - 1] <= why)
+        if victim in moves:
+            model.add(moves[victim] <= variables.stops[victim.id])
+    aim = objective.admitted(starts.values(), len(problem.pending))
+    aim += objective.performance(programme, {again.id for again in elsewhere.values()})
+    aim += objective.beyond(programme, {d.id: starts[d.id] for d in problem.pending if d.alternatives or d.scaling})
+    model.maximize(aim + objective.harm(programme) + objective.moved(moves) + objective.wishes(programme))
+    status, solver = meter.solve(model, 0.2, GOOD_ENOUGH)
     if status not in (*SOLVED, cp_model.UNKNOWN):
         return most
     proven: float = solver.best_objective_bound / objective.SCALE
-    return min(most, proven + beyond_programme(problem))
+    return min(most, proven + near_inputs(problem))
+
+
+def _may_move(problem: Problem, running: Running) -> bool:
+    return problem.policy.migration and movable(running, problem.now_s)
+
+
+def _elsewhere(running: Running) -> Demand:
+    """Return running work as a gang that starts again, of the size that it has, under a name of its own."""
+    demand, n = running.demand, len(running.nodes)
+    required = tuple(topology for topology in demand.topologies if topology.required)
+    name, bundles = DemandId(f"{demand.id} elsewhere"), demand.bundles[:n]
+    return replace(
+        demand, id=name, bundles=bundles, min_bundles=n, alternatives=(), scaling=(), near=(), topologies=required
+    )
+
+
+def _forms(demand: Demand) -> tuple[Demand, ...]:
+    """Return every form of a demand, under names of their own where there are several."""
+    if not demand.alternatives:
+        return (demand,)
+    forms = (replace(demand, alternatives=()), *(demand.form(i + 1) for i in range(len(demand.alternatives))))
+    return tuple(replace(form, id=DemandId(f"{demand.id} as form {i}")) for i, form in enumerate(forms))
 
 
 Kind = tuple[TenantId, int, float]
