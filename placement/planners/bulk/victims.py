@@ -9,16 +9,16 @@ up. Victims leave one by one, each while its tenants are above their quota; at t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from placement.model import Borrow, Cause, Demand, Reclaim, TenantId, Within
-from placement.planners.bulk.buckets import how_many
+from placement.planners.bulk.clearing import Clearing
 from placement.planners.bulk.gangs import Gang, Gangs
 from placement.planners.bulk.kinds import Kind
 from placement.planners.bulk.placing import NO_BOUND, Placer
 from placement.planners.bulk.rights import ANY, Rights
-from placement.planners.bulk.spots import Cost, Going, Heap, Source, Spot, cost_of, liking
+from placement.planners.bulk.spots import Cost, Going, Heap, Source, Spot
 from placement.planners.bulk.turns import Step
 from placement.planners.tree import Vector
 
@@ -38,6 +38,7 @@ class VictimSearch:
 
     def __init__(self, gangs: Gangs, placer: Placer, effort: int) -> None:
         self.gangs, self.rooms, self.book, self.placer = gangs, gangs.rooms, gangs.book, placer
+        self.clearing = Clearing(gangs)
         self.effort = effort
         """Nodes that may still be looked at; what is not found by then waits."""
         self._heaps: dict[object, Heap] = {}
@@ -194,9 +195,9 @@ class VictimSearch:
         count = self._count(kind, n, nodes)
         if count >= n:
             return True
-        if not self._enough(rights, kind, n - count):
+        if not self.clearing.enough(rights, kind, n - count):
             return False
-        if nodes is not None and not self._enough_among(rights, kind, n, nodes):
+        if nodes is not None and not self.clearing.enough_among(rights, kind, n, nodes):
             return False
         heap = self._heap(rights, kind, n, nodes)
         put_back: list[tuple[Cost, int]] = []
@@ -208,7 +209,7 @@ class VictimSearch:
                     break
             cost, node = heappop(heap.ready)
             self.effort -= 1
-            found = self._option(rights, kind, n, node)
+            found = self.clearing.option(rights, kind, n, node)
             if found is None:
                 continue
             if found[0] > cost:
@@ -222,7 +223,7 @@ class VictimSearch:
             gone = [self._go(rights, gang, keep, going) for gang, keep in found[1]]
             count += self.rooms.count_on(kind, touched) - had
             if all(gone) and count < n:
-                again = self._option(rights, kind, n, node)
+                again = self.clearing.option(rights, kind, n, node)
                 if again is not None:
                     heappush(heap.ready, (again[0], node))
                     put_back.pop()
@@ -232,32 +233,6 @@ class VictimSearch:
 
     def _count(self, kind: Kind, n: int, nodes: Sequence[int] | None) -> int:
         return self.rooms.count(kind, n) if nodes is None else self.rooms.count_on(kind, nodes)
-
-    def _enough(self, rights: Rights, kind: Kind, n: int) -> bool:
-        """Return whether all that might go would free the GPUs, as a first look."""
-        wanted = n * kind.gpu - self.rooms.idle_gpu
-        if not kind.gpu:
-            return True
-        sizes, own = self.gangs.sizes, rights.step.demand.tenant
-        for tenant, below in rights.limits.items():
-            newer = tenant == own and rights.newer
-            wanted -= sum(size for priority, size in sizes[tenant].items() if priority < below + newer)
-        return wanted <= 0
-
-    def _enough_among(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int]) -> bool:
-        """Return whether these nodes would hold so many bundles if all that might go did, by their GPUs alone."""
-        gpu_idx, least, may = self.rooms.gpu_idx, kind.gpu, rights.may
-        if not least:
-            return True
-        for node in nodes:
-            gpu = self.rooms.free[node][gpu_idx]
-            for gang in self.gangs.on.get(node, ()):
-                if gang.keep and may(gang):
-                    gpu += gang.size if len(gang.at) == 1 else sum(k.gpu for at, k in gang.parts(0) if at == node)
-            n -= max(0, gpu) // least
-            if n <= 0:
-                return True
-        return False
 
     def _heap(self, rights: Rights, kind: Kind, n: int, nodes: Sequence[int] | None) -> Heap:
         if nodes is not None:
@@ -304,83 +279,9 @@ class VictimSearch:
             if gpu >= least and (accepted is None or accepted[node]):
                 heap.priority = priority
                 self.effort -= 1
-                found = self._option(rights, kind, n, node)
+                found = self.clearing.option(rights, kind, n, node)
                 if found is not None:
                     heappush(ready, (found[0], node))
-
-    def _option(self, rights: Rights, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
-        """Return the least harm by which a node takes at least one bundle more, or None."""
-        may = rights.may
-        gangs = [gang for gang in self.gangs.on.get(node, ()) if gang.keep and may(gang)]
-        if not gangs:
-            return None
-        if len(gangs) == 1 and len(gangs[0].at) == 1 and not self.rooms.parts[node]:
-            return self._single(gangs[0], kind, n, node)
-        if len(gangs) > 1:
-            gangs.sort(key=liking)
-        able = [found for gang in gangs if (found := self._tail(gang, node)) is not None]
-        had = self.rooms.count_at(kind, node)
-        best: tuple[Cost, list[tuple[Gang, int]]] | None = None
-        for gang, keep in able:
-            won = self._holds(kind, node, [(gang, keep)]) - had
-            if won > 0:
-                cost = cost_of([(gang, keep)], min(won, n))
-                if best is None or cost < best[0]:
-                    best = cost, [(gang, keep)]
-        if best is not None and best[0][0] == able[0][0].priority:
-            return best
-        chosen: list[tuple[Gang, int]] = []
-        for entry in able:
-            chosen.append(entry)
-            if len(chosen) > 1 and self._holds(kind, node, chosen) > had:
-                break
-        else:
-            return best
-        for entry in sorted(chosen, key=lambda e: (e[0].priority, e[0].size), reverse=True):
-            rest = [other for other in chosen if other is not entry]
-            if rest and self._holds(kind, node, rest) > had:
-                chosen = rest
-        cost = cost_of(chosen, min(self._holds(kind, node, chosen) - had, n))
-        return (cost, chosen) if best is None or cost < best[0] else best
-
-    def _single(self, gang: Gang, kind: Kind, n: int, node: int) -> tuple[Cost, list[tuple[Gang, int]]] | None:
-        """Return the same where a gang of one bundle is all that may go."""
-        free = list(self.rooms.free[node])
-        for i, amount in gang.kinds[0].needs:
-            free[i] += amount
-        won = how_many(tuple(free), (), kind) - self.rooms.count_at(kind, node)
-        if won <= 0:
-            return None
-        size = gang.size / 1000 + 1e-3
-        return (gang.priority, size / min(won, n), size, 1, -gang.since), [(gang, 0)]
-
-    @staticmethod
-    def _tail(gang: Gang, node: int) -> tuple[Gang, int] | None:
-        """Return how far a gang has to go to leave something on a node: to its minimum, or all of it."""
-        if gang.least and gang.least < gang.keep and node in gang.at[gang.least : gang.keep]:
-            return gang, gang.least
-        return (gang, 0) if node in gang.at[: gang.keep] else None
-
-    def _holds(self, kind: Kind, node: int, gone: Iterable[tuple[Gang, int]]) -> int:
-        """Return how many bundles of a kind a node holds without some gangs."""
-        free = list(self.rooms.free[node])
-        parts = self.rooms.parts[node]
-        for gang, keep in gone:
-            for at, other in gang.parts(keep):
-                if at == node:
-                    for i, amount in other.needs:
-                        free[i] += amount
-        return how_many(tuple(free), parts, kind) if not parts else self._exactly(kind, node, gone)
-
-    def _exactly(self, kind: Kind, node: int, gone: Iterable[tuple[Gang, int]]) -> int:
-        """Return the same where GPUs are shared: the parts are packed anew."""
-        parts = [part for gang, keep in gone for part in gang.parts(keep) if part[0] == node]
-        for at, other in parts:
-            self.rooms.give(at, other)
-        count = self.rooms.count_at(kind, node)
-        for at, other in parts:
-            self.rooms.take(at, other)
-        return count
 
     # -- what follows --------------------------------------------------------------------------------------------
 
