@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TypeVar
 from aios.adapters.simulated import Pace
 from aios.control.loop import Loop
 from aios.control.planning import InlinePlanning
+from aios.control.retiring import TOGETHER
 from aios.control.snapshots import EVERY, Snapshots
 from aios.kernel.actions import Action
 from aios.kernel.events import (
@@ -35,6 +37,7 @@ from aios.kernel.events import (
     Granted,
     NodeChanged,
     Outcome,
+    Retired,
     Submitted,
     TenantsApplied,
     Waits,
@@ -43,6 +46,7 @@ from aios.kernel.events import (
 )
 from aios.kernel.evolve import replay
 from aios.kernel.ports import Log, Observed, ObservedAttempt, ObservedNode, Phase, Submit
+from aios.kernel.retention import Keep
 from aios.simulate import Arrival, SimReport, simulate
 from aios.store import folded
 from aios.store.memory import MemoryLog
@@ -63,6 +67,8 @@ TURN_GOAL_S = 0.050
 RECOVERY_GOAL_S = 10.0
 BACKLOG_GOAL_S = 120.0
 
+KEEP = Keep()
+
 SOLVE_S = 1.0
 """How long each solve takes on the backlog's virtual time."""
 
@@ -77,13 +83,16 @@ CLASSES = (  # how many in a queue, CPUs, run time, time between two, priority
 
 
 def history(n_ended: int, n_live: int) -> Iterator[Event]:
-    """Give the log of a cluster on which that much has ended, and that much lives: as much as fits runs."""
+    """Give the log of a cluster on which that much has ended, and that much lives: as much as fits runs.
+
+    Of what has ended all but the last 10,000 were retired, as the control plane does it, some hundreds at a time.
+    """
     nodes = [node(f"n{i:03}", cpu=CPUS) for i in range(NODES)]
     yield EpochStarted(0.0, 1, "")
     yield TenantsApplied(0.0, tuple(tenant(f"t{i}") for i in range(20)))
     for one in nodes:
         yield NodeChanged(0.0, one)
-    fence = 0
+    fence, ended = 0, deque[WorkloadId]()
     for i in range(n_ended):
         at_s, fence = float(i), fence + 1
         work, where = _work(f"old{i}", i, at_s), nodes[i % NODES].id
@@ -93,6 +102,9 @@ def history(n_ended: int, n_live: int) -> Iterator[Event]:
         yield AttemptStarted(at_s, work.id, 1, (where,))
         yield AttemptEnded(at_s, work.id, 1, Outcome.SUCCEEDED, (where,), exit_code=0)
         yield Finished(at_s, work.id, "SUCCEEDED", exit_code=0)
+        ended.append(work.id)
+        if len(ended) == KEEP.ended_most + TOGETHER:
+            yield Retired(at_s, tuple(ended.popleft() for _ in range(TOGETHER)))
     for i in range(n_live):
         at_s = float(n_ended + i)
         work = _work(f"new{i}", i, at_s)
@@ -168,22 +180,23 @@ def turn(n_ended: int, n_live: int) -> None:
     cluster = Still(log)
     loop, planning_s = _started(log, cluster)
     cluster.show(loop)
-    first_s, _ = _cpu(lambda: (loop.turn(), loop.turn(), loop.turn()))
+    first_s, _ = _cpu(lambda: [loop.turn() for _ in range(3)])
     recorded = loop.state.version
     gc.collect()
     gc.freeze()
     taken = sorted(_cpu(loop.turn)[0] for _ in range(TURNS))
     gc.unfreeze()
     assert loop.state.version == recorded, "nothing was to be recorded"
-    middle = statistics.median(taken)
-    print(f"turn       {n_ended:,} ended, {n_live:,} live, {n:,} events; CPU ms of a turn without planning")
+    middle, n_retired = statistics.median(taken), len(loop.state.retired)
+    ended = f"{n_ended:,} ended, {n_retired:,} of them retired"
+    print(f"turn       {ended}, {n_live:,} live, {n:,} events; CPU ms of a turn without planning")
     print(f"           median {1e3 * middle:.1f}, worst {1e3 * taken[-1]:.1f} of {TURNS}{_goal(middle, TURN_GOAL_S)}")
     print(f"           the first three, which ask for a plan and adopt it: {1e3 * first_s:.0f} together")
     print(f"           fold of the log {planning_s:.1f} s, {1e6 * planning_s / n:.0f} us an event")
 
 
 def _started(log: Log, cluster: Still) -> tuple[Loop, float]:
-    loop = Loop(log, cluster, InlinePlanning(_nothing))
+    loop = Loop(log, cluster, InlinePlanning(_nothing), keep=KEEP)
     seconds, _ = _cpu(loop.start)
     return loop, seconds
 
@@ -218,7 +231,7 @@ def _recover(url: str, how: str) -> None:
     """Come back, and print what it took, the largest memory, and how much lives."""
     log = SqlLog(url)
     snapshots = Snapshots(folded.dumps, folded.loads, every=10**9) if how == "snapshot" else None
-    loop = Loop(log, Still(MemoryLog()), InlinePlanning(_nothing), snapshots=snapshots)
+    loop = Loop(log, Still(MemoryLog()), InlinePlanning(_nothing), snapshots=snapshots, keep=KEEP)
     seconds, _ = _cpu(loop.start)
     assert snapshots is None or snapshots.sequence
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(loop.state.live)]))

@@ -10,6 +10,24 @@ from aios.errors import Problem as Complaint
 from aios.errors import Unsatisfiable
 from placement.model import Bundle, Demand, DemandId, Node, NodeId, NodeState, Plan, Problem, Tenant, total
 
+MOST = 1_000
+"""How many shapes of gangs are remembered."""
+
+
+class Fits:
+    """Which gangs were found to fit the empty cluster: true as long as its nodes and tenants are the same."""
+
+    def __init__(self) -> None:
+        self._nodes: Mapping[NodeId, Node] = {}
+        self._tenants: Sequence[Tenant] = ()
+        self._known: set[object] = set()
+
+    def of(self, nodes: Mapping[NodeId, Node], tenants: Sequence[Tenant]) -> set[object]:
+        """Return the shapes that fit these nodes; the same mapping stands for the same nodes."""
+        if nodes is not self._nodes or tenants != self._tenants or len(self._known) >= MOST:
+            self._nodes, self._tenants, self._known = nodes, tenants, set()
+        return self._known
+
 
 def check_fits(
     demand: Demand,

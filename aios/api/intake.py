@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aios.api.find import workload_of
-from aios.api.fits import check_fits
+from aios.api.fits import Fits, check_fits
+from aios.api.known import known_of
 from aios.api.present import demand_text, names_of, solved, with_names, workload_view
 from aios.api.problems import error_of
 from aios.api.service import Service
 from aios.errors import InvalidSpec, MissingPackage, Problem, Rejected, Unsatisfiable
 from aios.kernel.events import WorkloadId
-from aios.kernel.inputs import find, split, there
 from aios.kernel.ports import Accepted, ApplyPolicy, ApplyTenants, NewWork, Refused, Reply, Reserve, Submit
 from aios.kernel.records import record
 from aios.kernel.state import State
 from aios.rules import policy_of, reservation_of
 from aios.spec import PolicySpec
-from aios.submission import Compiled, Known, compile_documents
+from aios.submission import Compiled, compile_documents
 from aios.tenants import DEFAULT, check_tree, with_default
 from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict, WorkloadView
 from placement.model import Demand, DemandId, NodeId, NodeState, Plan, Reservation, Tenant, TenantId
@@ -38,12 +38,13 @@ def submit(
     rerun: bool = False,
     no_cache: bool = False,
     trace: str = "",
+    fits: Fits | None = None,
 ) -> Submission:
-    """Submit all workloads of the documents, or none of them."""
+    """Submit all workloads of the documents, or none of them; ``fits`` remembers what was found to fit."""
     compiled = _compile(service, documents, rerun=rerun, trace=trace)
     if not compiled.works:
         raise InvalidSpec("there is no workload in it", hint="tenants alone go to `aios tenant apply -f FILE`")
-    _check_cluster(service, compiled)
+    _check_cluster(service, compiled, fits)
     _check_packages(service, compiled)
     _ensure_tenants(service, compiled)
     works = tuple(replace(work, cache=False) for work in compiled.works) if no_cache else compiled.works
@@ -138,40 +139,29 @@ def accepted(reply: Reply) -> Accepted:
 
 def _compile(service: Service, documents: Sequence[Any], *, rerun: bool = False, trace: str = "") -> Compiled:
     state = service.state()
-    known = Known(
-        tenants=with_default(state.tenants),
-        versions={key: [version.version for version in there(state, key)] for key in state.versions if "@" not in key},
-        has=lambda reference: find(state, *split(reference)) is not None,
-        makers=_makers(state),
-    )
-    compiled = compile_documents(documents, known, rerun=rerun, trace=trace)
+    compiled = compile_documents(documents, known_of(state), rerun=rerun, trace=trace)
     check_tree(with_default(state.tenants), compiled.tenants)
     return compiled
 
 
-def _makers(state: State) -> Mapping[str, str]:
-    """Return which live workload will make a dataset or model."""
-    return {reference.partition("@")[0]: id for id in state.live for _, reference in state.workloads[id].work.outputs}
-
-
-def _check_cluster(service: Service, compiled: Compiled) -> None:
+def _check_cluster(service: Service, compiled: Compiled, fits: Fits | None = None) -> None:
     """Refuse a gang that the cluster could never hold, where its nodes are known and do not grow."""
     state = service.state()
     nodes = [node for node in state.nodes.values() if node.state is not NodeState.DOWN]
     if not nodes or service.info().get("autoscaling"):
         return
     tenants = tuple(_tenants(state, compiled).values())
-    fits: set[object] = set()
+    known = (Fits() if fits is None else fits).of(state.nodes, tenants)
     for work, at in zip(compiled.works, compiled.places, strict=True):
         demand = replace(_demand(work, 0.0), id=DemandId(work.name))
         shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topologies, demand.alternatives)
-        if shape in fits:
+        if shape in known:
             continue
-        fits.add(shape)
         refused: list[Unsatisfiable] = []
         for form in range(1 + len(demand.alternatives)):
             try:
                 check_fits(demand.form(form), nodes, state.node_names, tenants, service.plan_now, at)
+                known.add(shape)
                 break
             except Unsatisfiable as error:
                 refused.append(error)

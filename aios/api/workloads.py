@@ -15,6 +15,7 @@ from aios.api import intake
 from aios.api.answers import DOCUMENTS, EXAMPLE, answer, shows, takes
 from aios.api.body import JsonBody, only_keys
 from aios.api.find import find, find_one, workload_of
+from aios.api.fits import Fits
 from aios.api.overview import plan_view
 from aios.api.present import answers, fingerprint, retired_view, workload_view
 from aios.api.service import Service
@@ -39,7 +40,7 @@ TraceHeader = Annotated[str, Header(alias="traceparent")]
 
 
 def routes(service: Service) -> APIRouter:
-    router = APIRouter(tags=["workloads"])
+    router, fits = APIRouter(tags=["workloads"]), Fits()
 
     @router.post("/workloads", **shows(Submission, status_code=201, openapi_extra=takes(DOCUMENTS, EXAMPLE)))
     def submit(body: JsonBody, idempotency_key: KeyHeader = "", traceparent: TraceHeader = "") -> Response:
@@ -47,7 +48,7 @@ def routes(service: Service) -> APIRouter:
         documents, rerun = documents_of(body)
         trace = traceparent if _TRACE.fullmatch(traceparent) else ""
         key, no_cache = checked_key(idempotency_key), flag(body, "no_cache")
-        made = intake.submit(service, documents, key=key, rerun=rerun, no_cache=no_cache, trace=trace)
+        made = intake.submit(service, documents, key=key, rerun=rerun, no_cache=no_cache, trace=trace, fits=fits)
         return answer(made, 200 if made.existing else 201)
 
     @router.get("/workloads", **shows(WorkloadList))
