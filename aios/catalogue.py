@@ -38,9 +38,9 @@ class Catalogue:
         """Publish the newest version of ``NAME@BRANCH`` under the name."""
         return self._sent("POST", f"{self._at('dataset', ref)}/publish", by)
 
-    def publish(self, version: Mapping[str, Any], *, by: str = "") -> ArtefactView:
-        """Publish what is in the table already: name, uri, digest, meta, origin, inputs."""
-        found = self._wire.send("POST", "/versions/dataset", body=dict(version), params={"by": by})
+    def publish(self, version: Mapping[str, Any], *, type_: str = "dataset", by: str = "") -> ArtefactView:
+        """Publish what is in the storage already: name, uri, digest, meta, origin, inputs."""
+        found = self._wire.send("POST", f"/versions/{type_}", body=dict(version), params={"by": by})
         return from_json(ArtefactView, found)
 
     def aliases(self, model: str) -> tuple[AliasView, ...]:

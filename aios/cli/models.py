@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aios.cli.comparing_models import compared, difference_text
+from aios.cli.exporting import import_command
 from aios.cli.judging import report_command
 from aios.cli.naming import short_of, user
 from aios.cli.options import Options, common
@@ -33,6 +34,7 @@ def models_command() -> None:
 model_command = models_command
 models_command.add_command(gc_command)
 models_command.add_command(report_command)
+models_command.add_command(import_command)
 
 
 @models_command.command("list")

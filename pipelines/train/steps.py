@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -13,8 +14,16 @@ from pipelines.train.spec import TrainSpec
 from pipelines.train.table import Streamed, Table
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How rows are drawn: how many at a step, and from which seed."""
+
+    batch_size: int
+    seed: int
+
+
 def batches(
-    table: Table | Streamed, job: Job, epoch: int, first: Position, rank: int, n_ranks: int
+    table: Table | Streamed, job: Job | Batching, epoch: int, first: Position, rank: int, n_ranks: int
 ) -> Iterator[tuple[Position, torch.Tensor, torch.Tensor]]:
     """Yield, from ``first`` on, the position after each step of an epoch and this rank's features and targets."""
     if isinstance(table, Table):
@@ -29,7 +38,7 @@ def batches(
 
 
 def steps(
-    table: Table, job: Job, epoch: int, first: Position, rank: int, n_ranks: int
+    table: Table, job: Job | Batching, epoch: int, first: Position, rank: int, n_ranks: int
 ) -> Iterator[tuple[Position, torch.Tensor]]:
     """Yield, from ``first`` on, the position after each step of an epoch and this rank's rows of the step."""
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(job.seed * 1_000_003 + epoch))

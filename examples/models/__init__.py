@@ -1,0 +1,1 @@
+"""Networks that examples train by factory."""
