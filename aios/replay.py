@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aios.adapters.sim import SimExecutor
 from aios.adapters.simulated import Pace
 from aios.contenders import Contender, Timed
 from aios.control.planning import InlinePlanning
-from aios.errors import Rejected
 from aios.kernel.events import Outcome
 from aios.kernel.ports import NewWork, Submit
 from aios.kernel.state import State, Workload
 from aios.simulate import Arrival, run
-from placement.model import ACCELERATOR_KEY, Demand, DemandId, Node, Resources, Tenant, TenantId, total
+from placement.model import Demand, DemandId, Node, Resources, Tenant, TenantId, total
 from placement.sim.cluster import Cluster
 from placement.sim.estimates import Estimating, draw, estimate
 from placement.sim.metrics import Metrics, metrics
 from placement.sim.records import History, Record, Stay
 from placement.throughput import units
+from placement.traces.loads import isolated_s
 from placement.traces.model import Job, Trace
 
 POLL_S = 86_400.0
@@ -77,48 +77,6 @@ def replay(
         tuple(timed.took_s),
     )
     return Replayed(contender.name, metrics(history), history, ran.refused)
-
-
-def at_load(trace: Trace, nodes: Sequence[Node], load: float) -> Trace:
-    """Return the trace with its arrivals stretched so that jobs ask for ``load`` of the cluster while they come.
-
-    The load is the accelerator-seconds of all jobs, on the cluster's mix of types, over those of the cluster between
-    the first and the last submission.
-    """
-    offered = offered_load(trace, nodes)
-    if offered is None:
-        raise Rejected(f"{trace.name}: all jobs come at once, so there is no load to set", hint="leave --load out")
-    return replace(trace, jobs=tuple(replace(job, submitted_s=job.submitted_s * offered / load) for job in trace.jobs))
-
-
-def offered_load(trace: Trace, nodes: Sequence[Node]) -> float | None:
-    """Return what the jobs ask for over what the cluster has while they come; None where all come at once."""
-    times = [job.submitted_s for job in trace.jobs]
-    size = units(total(node.resources for node in nodes))
-    span_s = max(times, default=0.0) - min(times, default=0.0)
-    if not span_s or not size:
-        return None
-    work = sum(isolated_s(job, nodes) * units(_resources(job)) for job in trace.jobs)
-    return work / (size * span_s)
-
-
-def isolated_s(job: Job, nodes: Sequence[Node]) -> float:
-    """Return how long a job runs alone on the cluster's mix of accelerator types."""
-    if not job.speed:
-        return job.runtime_s
-    speeds, speed, sizes = dict(job.speed), 0.0, 0.0
-    for type_, size in _sizes_by_type(nodes).items():
-        speed, sizes = speed + size * speeds.get(type_, 1.0), sizes + size
-    return job.runtime_s * sizes / speed
-
-
-def _sizes_by_type(nodes: Sequence[Node]) -> Mapping[str, float]:
-    sizes: dict[str, float] = {}
-    for node in nodes:
-        type_ = node.label(ACCELERATOR_KEY)
-        if type_ is not None:
-            sizes[type_] = sizes.get(type_, 0.0) + units(node.resources)
-    return sizes or {"": 1.0}
 
 
 def _resources(job: Job) -> Resources:

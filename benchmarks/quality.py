@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from aios.contenders import contender
-from aios.replay import PACE, at_load, replay
+from aios.replay import PACE, replay
 from placement.baselines import BASELINES
 from placement.model import total
 from placement.sim.cluster import Cluster, short_cluster
 from placement.sim.metrics import finish_time_fairness
 from placement.throughput import units
+from placement.traces.loads import at_load
 from placement.traces.model import Trace
 from placement.traces.prepare import fitting, sample, tenants
 from placement.traces.readers import read

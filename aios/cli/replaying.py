@@ -56,7 +56,8 @@ def replay_trace(options: Options, asked: Asked) -> int:
     from aios.cli import comparing
     from aios.contenders import contender
     from aios.errors import InvalidSpec
-    from aios.replay import PACE, offered_load, replay
+    from aios.replay import PACE, replay
+    from placement.traces.loads import offered_load
 
     # 1. Read everything before anything runs: what is wrong is said at once.
     if asked.report is not None:
@@ -115,8 +116,8 @@ def _cluster(text: str) -> Cluster:
 
 def _prepared(asked: Asked, cluster: Cluster) -> tuple[Trace, tuple[str, ...]]:
     """Return the jobs that are to run and the ids of those that the cluster could never hold."""
-    from aios.errors import InvalidSpec, Unsatisfiable
-    from aios.replay import at_load
+    from aios.errors import InvalidSpec, Rejected, Unsatisfiable
+    from placement.traces.loads import at_load
     from placement.traces.prepare import fitting, window
 
     trace = _trace(asked)
@@ -135,7 +136,10 @@ def _prepared(asked: Asked, cluster: Cluster) -> tuple[Trace, tuple[str, ...]]:
             raise Unsatisfiable(what, hint="give a larger cluster, or leave --strict out")
         note(f"left out: {what}")
     if asked.load is not None and held.jobs:
-        held = at_load(held, cluster.nodes, asked.load)
+        try:
+            held = at_load(held, cluster.nodes, asked.load)
+        except ValueError as error:
+            raise Rejected(str(error), hint="leave --load out") from None
     return held, left_out
 
 

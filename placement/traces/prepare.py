@@ -1,4 +1,4 @@
-"""From a trace to an experiment: a window of it, arrivals at a chosen load, and tenants for its virtual clusters."""
+"""From a trace to an experiment: a window or a sample of it, what fits, and tenants for its virtual clusters."""
 
 from __future__ import annotations
 
@@ -65,36 +65,9 @@ def _how_many(asked: Resources, have: Resources) -> int:
     return min((have.get(name) // amount for name, amount in asked.items()), default=1_000_000)
 
 
-def load(trace: Trace, nodes: Sequence[Node], resource: str = GPU) -> float:
-    """Return the offered load: the resource-seconds that the jobs need / those that the nodes have in the meantime.
-
-    The work of a job is its amount of the resource times ``runtime_s`` (on accelerators of speed 1); the time is that
-    from the first to the last arrival, so what happens after the last one does not count. 1 is a cluster that never
-    has to idle and never catches up. Infinite where all arrive at once.
-    """
-    span = trace.jobs[-1].submitted_s - trace.jobs[0].submitted_s if trace.jobs else 0.0
-    have = sum(node.resources.get(resource) for node in nodes if node.state is NodeState.READY)
-    work = sum(amount(job, resource) * job.runtime_s for job in trace.jobs)
-    return work / (span * have) if span > 0 and have else float("inf")
-
-
 def amount(job: Job, resource: str = GPU) -> int:
     """Return what all bundles of a job ask of a resource, in thousandths (bytes of memory)."""
     return sum(bundle.resources.get(resource) for bundle in job.bundles)
-
-
-def at_load(trace: Trace, nodes: Sequence[Node], wanted: float, resource: str = GPU) -> Trace:
-    """Return the trace with all times of arrival stretched by one factor, so that its offered load is ``wanted``.
-
-    Raises ValueError where no stretching can do it: all jobs arrive at once, or none needs the resource.
-    """
-    now = load(trace, nodes, resource)
-    if not 0 < wanted < float("inf"):
-        raise ValueError(f"a load of {wanted} cannot be offered: ask for a positive number such as 0.8")
-    if not 0 < now < float("inf"):
-        raise ValueError(f"trace {trace.name}: its load in {resource} is {now}; it needs two arrivals and some work")
-    factor = now / wanted
-    return replace(trace, jobs=tuple(replace(job, submitted_s=job.submitted_s * factor) for job in trace.jobs))
 
 
 def with_tenants(trace: Trace, n: int) -> Trace:

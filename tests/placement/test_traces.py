@@ -14,6 +14,7 @@ from placement.model import Resources
 from placement.traces import alibaba2023, gavel, pollux, prepare
 from placement.traces.gangs import bundle, per_gpu
 from placement.traces.generate import GAVEL_GPUS, GENERATORS
+from placement.traces.loads import at_load, offered_load
 from placement.traces.model import Job, Trace, TraceError
 from placement.traces.readers import READERS, detect, read
 from tests.placement.builders import node
@@ -237,23 +238,23 @@ CLUSTER = (node("a", gpu=4), node("b", gpu=4), node("down", gpu=100, state="down
 
 def test_load_is_work_over_what_the_cluster_has_between_first_and_last_arrival() -> None:
     trace = made((0, 100, 4), (50, 200, 2), (100, 10, 8))
-    assert prepare.load(trace, CLUSTER) == pytest.approx((400 + 400 + 80) / (100 * 8))
+    assert offered_load(trace, CLUSTER) == pytest.approx((400 + 400 + 80) / (100 * 8))
 
 
 @pytest.mark.parametrize("wanted", [0.6, 0.8, 1.0])
 def test_arrivals_are_stretched_to_the_load_that_is_wanted(wanted: float) -> None:
     trace = made((0, 100, 4), (50, 200, 2), (100, 10, 8))
-    stretched = prepare.at_load(trace, CLUSTER, wanted)
-    assert prepare.load(stretched, CLUSTER) == pytest.approx(wanted)
+    stretched = at_load(trace, CLUSTER, wanted)
+    assert offered_load(stretched, CLUSTER) == pytest.approx(wanted)
     assert [job.runtime_s for job in stretched.jobs] == [100, 200, 10]
     assert stretched.jobs[1].submitted_s * 2 == pytest.approx(stretched.jobs[2].submitted_s)
 
 
 def test_a_load_that_no_stretching_gives_is_refused() -> None:
-    with pytest.raises(ValueError, match="two arrivals"):
-        prepare.at_load(made((0, 1, 1), (0, 1, 1)), CLUSTER, 0.8)
+    with pytest.raises(ValueError, match="all jobs come at once"):
+        at_load(made((0, 1, 1), (0, 1, 1)), CLUSTER, 0.8)
     with pytest.raises(ValueError, match="positive"):
-        prepare.at_load(made((0, 1, 1), (1, 1, 1)), CLUSTER, 0.0)
+        at_load(made((0, 1, 1), (1, 1, 1)), CLUSTER, 0.0)
 
 
 def test_a_window_is_consecutive_and_begins_at_zero() -> None:
