@@ -24,6 +24,8 @@ def markdown(card: Mapping[str, Any]) -> str:
         rows = "\n".join(f"| {name} | {_number(value)} |" for name, value in scores.items())
         parts.append(f"## Scores at the end of training\n\n| score | value |\n|---|---|\n{rows}")
         parts.append("They are of the rows it was trained on. Reports of evaluations are listed by `aios lineage`.")
+    if card.get("optimised"):
+        parts.append(_variants(card["optimised"]))
     parts.append(f"## Signature\n\n{_signature(card)}")
     facts = {"architecture": _plain(model), **{key: value for key, value in trained.items() if value is not None}}
     parts.append(f"## Training\n\n{_listed(facts)}")
@@ -38,6 +40,18 @@ def markdown(card: Mapping[str, Any]) -> str:
     if licence or notes:
         parts.append("## Terms\n\n" + _listed({"licence": licence, "notes": notes}))
     return "\n\n".join(parts) + "\n"
+
+
+def _variants(optimised: Mapping[str, Any]) -> str:
+    """Return the table of an optimisation's variants; ratios are against the original."""
+    head = f"| variant | {optimised['metric']} | p50, 1 row | p50, 32 rows | size | faster | smaller | |"
+    rows = [
+        f"| {row['name']} | {row['score']:.4f} | {row['p50_1']:.0f} µs | {row['p50_32']:.0f} µs | "
+        f"{row['size_bytes'] / 1024:.0f} KiB | {row['faster']:.2f} | {row['smaller']:.2f} | {row['rejected']} |"
+        for row in optimised["variants"]
+    ]
+    table = "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
+    return f"## Variants\n\nOn {optimised['data']}, one thread. Taken: {optimised['taken']}.\n\n{table}"
 
 
 def _intro(card: Mapping[str, Any]) -> str:

@@ -62,6 +62,8 @@ class Optimising:
     order: Order
     variants: list[dict[str, Any]] = field(default_factory=list)
     n_done: int = 0
+    base: str = "original"
+    """The variant whose network the next pass works on."""
 
     def run(self) -> dict[str, Any]:
         spec, order = self.order.spec, self.order
@@ -96,7 +98,8 @@ class Optimising:
                     f"checkpoint {self.order.checkpoint} is of other passes ({', '.join(there)}): submit the work "
                     "under a new name"
                 )
-            self.variants, self.n_done, model = left["variants"], left["done"], left["model"]
+            self.variants, self.n_done, self.base = left["variants"], left["done"], left["base"]
+            model = left["model"]
             if (folder / NETWORK).exists():
                 network = subject.build(model)
                 network.load_state_dict(load_file(folder / NETWORK))
@@ -115,17 +118,24 @@ class Optimising:
         lost, allowed = self.variants[0]["score"] - value, spec.drop_of(i)
         rejected = f"rejected: loses {lost:.4f}, and may lose {allowed:g}" if lost > allowed + 1e-12 else ""
         form = self._form(passes, network)
-        variant = {"name": name, "score": value, "rejected": rejected, "note": note, "form": form}
+        variant = {
+            "name": name,
+            "score": value,
+            "rejected": rejected,
+            "note": f"of {self.base}{f', {note}' if note else ''}",
+            "form": form,
+        }
         self.variants.append(variant)
         times = glance([subject.as_it_is, self._candidate(variant, folder)], subject.rows)
         faster = times["original"]["1"]["p50_us"] / times[name]["1"]["p50_us"]
         self.order.reporter.log(
             f"pass {i + 1}/{len(spec.passes)} {name}: {self._metric(subject)} {value:.4f}, {faster:.2f}x as fast, "
-            f"{path.stat().st_size / 1024:,.0f} KiB{f', {note}' if note else ''}{f'; {rejected}' if rejected else ''}"
+            f"{path.stat().st_size / 1024:,.0f} KiB, {variant['note']}{f'; {rejected}' if rejected else ''}"
         )
         self.order.reporter.progress({"pass": i + 1, "of": len(spec.passes), "variant": name, "score": round(value, 6)})
         if network is not None and not rejected:
             passes.network, passes.model, passes.base = network, model, None
+            self.base = name
         self.n_done = i + 1
 
     def _score(self, path: Path, passes: Passes, ours: bool, subject: Subject) -> float:
@@ -148,7 +158,10 @@ class Optimising:
         if passes.network is not None:
             tensors = {key: value.contiguous().clone() for key, value in passes.network.state_dict().items()}
             save_file(tensors, folder / NETWORK)
-        write_json(folder / PROGRESS, {"done": self.n_done, "variants": self.variants, "model": passes.model})
+        write_json(
+            folder / PROGRESS,
+            {"done": self.n_done, "variants": self.variants, "model": passes.model, "base": self.base},
+        )
         order.check_fence()
         to = order.folder / "checkpoints" / f"pass-{self.n_done:03d}"
         if not to.exists():

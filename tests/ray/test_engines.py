@@ -311,6 +311,47 @@ def test_evaluation_scores_the_test_part_and_keeps_the_gate(
     assert missed.value.exit_code == 105
 
 
+def test_the_driving_example_ends_with_a_small_model_that_runs_at_the_edge(lab: Lab, tmp_path: Path) -> None:
+    """
+    1. The stages of the example, one after the other: ingest, train, optimise, evaluate.
+    2. The small model is smaller and faster, its parent is in its lineage, and it met its gate.
+    3. Exported, it answers its sample where only ONNX Runtime and numpy are imported.
+    """
+    import yaml
+
+    from aios.cli.exporting import _written
+    from aios.models.keys import pem_of, signing_key
+
+    storage = lab.storage
+    example = Path(__file__).parents[2] / "examples" / "edge" / "driving.yaml"
+    made: dict[str, Input] = {}
+    results: dict[str, Result] = {}
+    for stage in yaml.safe_load(example.read_text())["stages"]:
+        kind, inputs = stage.pop("kind"), stage.get("inputs", {})
+        stage.pop("name")
+        attempt = lab.attempt(kind, [lab.nodes[0]], CPU, {role: made[ref] for role, ref in inputs.items()}, **stage)
+        results[kind] = attempt.end()
+        for artefact in results[kind].artefacts:
+            if artefact.type == "model":
+                made[f"model://{artefact.name}"] = signed(artefact, storage / "home", storage)
+            elif artefact.type == "dataset":
+                reference = f"dataset://{artefact.name}"
+                made[reference] = Input(f"{reference}@1", artefact.uri, json.loads(artefact.meta))
+
+    small = made["model://signs-small"]
+    assert results["optimise"].metrics["faster"] > 1.5
+    assert results["optimise"].metrics["smaller"] > 2
+    assert small.meta["lineage"]["parent"] == "model://signs@1"
+    assert results["evaluate"].metrics["accuracy"] >= 0.95
+    page = next(Path(one.uri) for one in results["optimise"].artefacts if one.type == "report").with_name("report.html")
+    assert "<svg" in page.read_text()
+
+    key = signing_key(storage / "home", storage)
+    folder = tmp_path / "edge"
+    said = _written(Path(small.uri), small.reference, "signs-small", folder, key, pem_of(key.public_key()))
+    assert said == "32 rows are answered as expected"
+
+
 def ask(url: str, body: Any = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     try:
