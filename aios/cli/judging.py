@@ -32,7 +32,8 @@ def report_command(options: Options, ref: str, name: str | None, to: Path | None
     """How a version was judged: metrics with intervals, gates, slices, and the page with plots."""
     with options.client() as client:
         view = client.catalogue.version(ref, "model")
-        found = [one for one in client.catalogue.reports(view.name) if one.meta.get("model") == view.reference]
+        reports = client.catalogue.reports(view.name)
+    found = [one for one in reports if one.meta.get("model") == view.reference and "scores" in one.meta]  # evaluations
     named = [one for one in found if name in (None, one.name)]
     if not named:
         there = f"its reports are of {', '.join(sorted({one.name for one in found}))}" if found else "it has none"

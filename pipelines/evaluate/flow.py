@@ -80,9 +80,10 @@ def evaluate(spec: EvaluateSpec, ctx: RunContext) -> Result:
     ctx.reporter.log(" ".join(f"{name} {value:.4f}" for name, value in headline.items() if name in said))
     ctx.reporter.progress({**headline, **rows})
     if failed:
+        what = "groups" if spec.group else "rows"
         raise WorkloadFailed(
-            f"gate: {'; '.join(failed)} (model {report['model']} on {rows['rows']} rows of {report['data']}): train it "
-            f"longer or lower the gate; the report is {Path(artefact.uri).with_name(PAGE)}",
+            f"gate: {'; '.join(failed)} (model {report['model']} on {rows['rows']} {what} of {report['data']}): train "
+            f"it longer or lower the gate; the report is {Path(artefact.uri).with_name(PAGE)}",
             exit_code=GATE_MISSED,
             artefacts=[artefact],
         )

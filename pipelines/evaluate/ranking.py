@@ -76,10 +76,11 @@ class OfGroup:
 
     plan: Plan
     group: str
+    __name__ = "of_group"  # Ray Data names the step by it
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         there = np.asarray(rows[LABELLED].to_numpy(), dtype=bool)
-        relevance = np.asarray(rows[EXPECTED].to_numpy(), dtype=float)[there]
+        relevance = np.array(rows[EXPECTED].to_numpy(), dtype=float)[there]
         measure = self.plan.measure
         assert isinstance(measure, Ranks)
         first = rows.slice(0, 1)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from aios.api.catalogue import _reports
 from aios.api.lineage import lineage
 from aios.kernel.events import (
     Artefact,
@@ -93,3 +94,6 @@ def test_a_report_stays_in_the_lineage_of_its_model(gone: bool) -> None:
     found = lineage(state, version)
     assert ("model://m@1", "report://eval") in found.edges
     assert [(node.workload, node.at_s) for node in found.nodes if node.id == "report://eval"] == [("w-1", 6.0)]
+    (of_model,) = _reports(state, "m")
+    assert (of_model.workload, of_model.uri, of_model.meta["model"]) == ("w-1", "/s/report.json", "model://m@1")
+    assert _reports(state, "other") == ()

@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
+from aios.cli.judging import _lines
+from aios.cli.options import Options
 from aios.client import Client
 from aios.kernel.events import VersionTagged
 from aios.models.aliases import before
 from aios.models.manifest import SIGNATURE
 from tests.cli.conftest import Aios
-from tests.support.models import made
+from tests.support.judged import dataset, judged, spec_of
+from tests.support.models import made, signed
 from tests.support.plane import Served
 
 
@@ -162,3 +166,35 @@ def test_the_version_before_is_the_one_that_had_the_alias_first() -> None:
     assert before(history(1, 2, 0), "prod") == (0, 0)
     assert before(history(1, 2, 0, 3), "prod") == (3, 2)
     assert before(history(1, 2), "canary") == (0, 0)
+
+
+def test_a_version_that_nobody_judged_has_no_report(aios: Aios, models: Models) -> None:
+    none = aios("models", "report", "m@2")
+    assert none.code == 102
+    assert "model://m@2 has no report: it has none" in none.err
+    assert "kind: evaluate" in none.err
+
+
+def test_a_report_is_told_with_its_gates_metrics_and_slices(tmp_path: Path) -> None:
+    rows = pa.table({"x": [0.1, 0.4, 0.9, 0.8] * 20, "y": ["no", "no", "yes", "no"] * 20, "sex": ["f", "m"] * 40})
+    inputs = {
+        "model": signed(made(tmp_path / "m"), tmp_path / "home", tmp_path, 2),
+        "data": dataset(tmp_path / "rows", rows, features=["x"]),
+    }
+    report, _ = judged(spec_of(gates={"accuracy": 0.9, "recall[yes]": 0.5}, slices=["sex"]), inputs, tmp_path)
+    text = "\n".join(_lines(Options(), report))
+    for part in ("model://m@2 on 80 rows", "MISSED", "0.7500 is below 0.9", "held", "95% INTERVAL", "sex=m"):
+        assert part in text
+    assert "AGAINST THE BASELINE" not in text
+
+
+def test_explaining_a_prediction_needs_one_row(aios: Aios, models: Models, tmp_path: Path) -> None:
+    row = tmp_path / "row.json"
+    row.write_text('{"x": 2.0}')
+    found = json.loads(aios("explain-prediction", "m@2", "--row", str(row), "-o", "json").out)
+    assert (found["model"], found["prediction"], found["features"][0]["feature"]) == ("model://m@2", "yes", "x")
+    assert found["sum"] == pytest.approx(found["output"] - found["usual"], abs=0.005)
+    assert "together" in aios("explain-prediction", "m@2", "--row", str(row)).out
+    assert "give --row FILE, or --data NAME@V with --index N" in aios("explain-prediction", "m@2").err
+    row.write_text("{")
+    assert "is no JSON" in aios("explain-prediction", "m@2", "--row", str(row)).err

@@ -143,6 +143,13 @@ def test_a_stage_may_read_what_another_stage_of_the_submission_makes() -> None:
     accepted(bench, made, want("train", needs=("ingest",), inputs=(("data", "dataset://digits"),)))
 
 
+def test_an_input_that_need_not_exist_yet_keeps_nobody_waiting() -> None:
+    bench = Bench()
+    accepted(bench, want("a", inputs=(("baseline?", "model://m@prod"),)))
+    bench.turn(plan=bench.plan({"a": ["n1"]}))
+    assert bench["a"].status is Status.STARTING
+
+
 def test_a_queued_workload_that_is_stopped_is_over_at_once() -> None:
     bench = Bench()
     (id,) = accepted(bench, want("a"))
