@@ -1,8 +1,8 @@
 """What the control plane takes over HTTP: acknowledged submissions a second, and how long each waits at a steady rate.
 
-``python -m benchmarks.submissions [--seconds S] [--clients N] [--rate R]`` serves a whole control plane (API, loop, SQLite,
-the planner in its own process) on a simulated cluster, to clients in a process of their own. Wall-clock time counts, so
-that other work on the same cores shows; CPU seconds of the control plane's process stand beside it.
+``python -m benchmarks.submissions [--seconds S] [--clients N] [--rate R]`` serves a whole control plane (API, loop,
+log, a planner in a process of its own) on a simulated cluster, to clients in a process of their own. Wall-clock time
+counts, so that other work on the same cores shows; CPU seconds of the control plane's process stand beside it.
 """
 
 from __future__ import annotations

@@ -24,32 +24,38 @@ from aios.rules import policy_of, reservation_of
 from aios.spec import PolicySpec
 from aios.submission import Compiled, compile_documents
 from aios.tenants import DEFAULT, check_tree, with_default
-from aios.views import DryRunView, PlanView, ShareView, Submission, Verdict, WorkloadView
+from aios.views import DryRunView, PlanView, ShareView, Verdict, WorkloadView
 from placement.model import Demand, DemandId, NodeId, NodeState, Plan, Reservation, Tenant, TenantId
 
 PACKAGE = re.compile(r"package://([0-9a-f]{64})")
 
 
-def submit(
+class WouldWait(Exception):
+    """It cannot be said without waiting for the planner, or for another record."""
+
+
+def prepared(
     service: Service,
     documents: Sequence[Any],
+    fits: Fits,
     *,
     key: str = "",
     rerun: bool = False,
     no_cache: bool = False,
     trace: str = "",
-    fits: Fits | None = None,
-) -> Submission:
-    """Submit all workloads of the documents, or none of them; ``fits`` remembers what was found to fit."""
+    at_once: bool = False,
+) -> Submit:
+    """Return the request that submits all workloads of the documents, once it is known that they may be.
+
+    ``fits`` remembers what was found to fit. With ``at_once`` nothing is waited for: raises WouldWait instead.
+    """
     compiled = _compile(service, documents, rerun=rerun, trace=trace)
     if not compiled.works:
         raise InvalidSpec("there is no workload in it", hint="tenants alone go to `aios tenant apply -f FILE`")
-    _check_cluster(service, compiled, fits)
+    _check_cluster(service, compiled, fits, at_once)
     _check_packages(service, compiled)
-    _ensure_tenants(service, compiled)
-    works = tuple(replace(work, cache=False) for work in compiled.works) if no_cache else compiled.works
-    reply = accepted(service.submit(Submit(works, key)))
-    return Submission(views_of(service, reply.ids), existing=reply.existing)
+    _ensure_tenants(service, compiled, at_once)
+    return Submit(tuple(replace(work, cache=False) for work in compiled.works) if no_cache else compiled.works, key)
 
 
 def views_of(service: Service, ids: Iterable[str]) -> tuple[WorkloadView, ...]:
@@ -62,7 +68,7 @@ def views_of(service: Service, ids: Iterable[str]) -> tuple[WorkloadView, ...]:
 def dry_run(service: Service, documents: Sequence[Any]) -> DryRunView:
     """Return each workload's demand and what the planner would do with it now; nothing is submitted."""
     compiled = _compile(service, documents)
-    _check_cluster(service, compiled)
+    _check_cluster(service, compiled, Fits())
     _rules(service, compiled)
     state = service.state()
     tenants = _tenants(state, compiled)
@@ -144,19 +150,21 @@ def _compile(service: Service, documents: Sequence[Any], *, rerun: bool = False,
     return compiled
 
 
-def _check_cluster(service: Service, compiled: Compiled, fits: Fits | None = None) -> None:
+def _check_cluster(service: Service, compiled: Compiled, fits: Fits, at_once: bool = False) -> None:
     """Refuse a gang that the cluster could never hold, where its nodes are known and do not grow."""
     state = service.state()
     nodes = [node for node in state.nodes.values() if node.state is not NodeState.DOWN]
     if not nodes or service.info().get("autoscaling"):
         return
     tenants = tuple(_tenants(state, compiled).values())
-    known = (Fits() if fits is None else fits).of(state.nodes, tenants)
+    known = fits.of(state.nodes, tenants)
     for work, at in zip(compiled.works, compiled.places, strict=True):
         demand = replace(_demand(work, 0.0), id=DemandId(work.name))
         shape = (demand.tenant, demand.bundles, demand.min_bundles, demand.topologies, demand.alternatives)
         if shape in known:
             continue
+        if at_once:
+            raise WouldWait
         refused: list[Unsatisfiable] = []
         for form in range(1 + len(demand.alternatives)):
             try:
@@ -186,11 +194,13 @@ def package_path(storage: Path, digest: str) -> Path:
     return storage / "packages" / f"{digest}.zip"
 
 
-def _ensure_tenants(service: Service, compiled: Compiled) -> None:
+def _ensure_tenants(service: Service, compiled: Compiled, at_once: bool = False) -> None:
     """Record the documents' tenants, and the one that always exists, before anybody works for them."""
     new = list(compiled.tenants)
     if any(work.tenant == DEFAULT for work in compiled.works) and DEFAULT not in service.state().tenants:
         new += [Tenant(DEFAULT)] if all(tenant.id != DEFAULT for tenant in new) else []
+    if new and at_once:
+        raise WouldWait
     if new:
         accepted(service.submit(ApplyTenants(tuple(new), limits=compiled.limits)))
 

@@ -36,6 +36,9 @@ class Service(Protocol):
         Raises ``NoControlPlane`` where the loop does not answer in time; the same request may then be sent again.
         """
 
+    async def hand_in(self, request: Request) -> Reply:
+        """Do the same on an event loop: hundreds may wait for their replies at once, and no thread does."""
+
     def problem(self) -> Problem:
         """Return what the planner would be asked now."""
 

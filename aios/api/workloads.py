@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
@@ -31,6 +32,8 @@ _TICK_S = 0.1
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_DOCUMENTS = 1_000
+FEW = 4
+"""So many documents are looked at on the event loop; more would hold up others."""
 
 Until = Literal["over", "succeeded", "running", "ready", "changed"]
 PollSeconds = Annotated[float, Query(ge=0, le=LONGEST_POLL_S, allow_inf_nan=False)]
@@ -43,13 +46,22 @@ def routes(service: Service) -> APIRouter:
     router, fits = APIRouter(tags=["workloads"]), Fits()
 
     @router.post("/workloads", **shows(Submission, status_code=201, openapi_extra=takes(DOCUMENTS, EXAMPLE)))
-    def submit(body: JsonBody, idempotency_key: KeyHeader = "", traceparent: TraceHeader = "") -> Response:
+    async def submit(body: JsonBody, idempotency_key: KeyHeader = "", traceparent: TraceHeader = "") -> Response:
         """Submit the workloads of these documents, all or none. The same key, or name and content, is the same work."""
         documents, rerun = documents_of(body)
         trace = traceparent if _TRACE.fullmatch(traceparent) else ""
         key, no_cache = checked_key(idempotency_key), flag(body, "no_cache")
-        made = intake.submit(service, documents, key=key, rerun=rerun, no_cache=no_cache, trace=trace, fits=fits)
-        return answer(made, 200 if made.existing else 201)
+        ask = partial(intake.prepared, service, documents, fits, key=key, rerun=rerun, no_cache=no_cache, trace=trace)
+        try:
+            request = ask(at_once=True) if len(documents) <= FEW else await run_in_threadpool(ask)
+        except intake.WouldWait:
+            request = await run_in_threadpool(ask)
+        reply = intake.accepted(await service.hand_in(request))
+        if all(WorkloadId(id) in service.state().workloads for id in reply.ids):
+            views = intake.views_of(service, reply.ids)
+        else:
+            views = await run_in_threadpool(intake.views_of, service, reply.ids)
+        return answer(Submission(views, reply.existing), 200 if reply.existing else 201)
 
     @router.get("/workloads", **shows(WorkloadList))
     def list_workloads(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 import threading
@@ -121,10 +122,14 @@ class Plane:
         try:
             return self.loop.submit(request).result(REPLY_S)
         except FutureTimeout:
-            raise NoControlPlane(
-                f"the control plane did not record the request within {REPLY_S:g} s",
-                hint="send it again with the same idempotency key",
-            ) from None
+            raise _no_reply() from None
+
+    async def hand_in(self, request: Request) -> Reply:
+        try:
+            async with asyncio.timeout(REPLY_S):
+                return await asyncio.wrap_future(self.loop.submit(request))
+        except TimeoutError:
+            raise _no_reply() from None
 
     def problem(self) -> Problem:
         return queue.problem(self.state(), self.now_s(), self.executor.last)
@@ -149,3 +154,10 @@ class Plane:
 
     def metrics(self) -> str:
         return self.render(self.state())
+
+
+def _no_reply() -> NoControlPlane:
+    return NoControlPlane(
+        f"the control plane did not record the request within {REPLY_S:g} s",
+        hint="send it again with the same idempotency key",
+    )

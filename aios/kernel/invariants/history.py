@@ -12,6 +12,8 @@ from aios.kernel.events import (
     Granted,
     NodeChanged,
     PreemptionOrdered,
+    ResumeRequested,
+    TenantResumed,
     WorkloadId,
 )
 
@@ -29,7 +31,7 @@ class History:
         self._over: set[WorkloadId] = set()
         self._ordered: dict[Pair, int] = {}
         self._luck: Counter[WorkloadId] = Counter()
-        self._nodes_changed = 0
+        self._changes = 0
         self._saved: dict[WorkloadId, int] = {}
         self._attempts: dict[WorkloadId, int] = {}
 
@@ -47,8 +49,10 @@ class History:
                     found.extend(self._finished(event))
                 case CheckpointSaved():
                     found.extend(self._checkpoint(event))
-                case NodeChanged():
-                    self._nodes_changed += 1
+                case NodeChanged() | TenantResumed():
+                    self._changes += 1
+                case ResumeRequested():
+                    self._luck[event.workload] += 1
         return found
 
     def _of_time(self, event: Event) -> list[str]:
@@ -69,11 +73,11 @@ class History:
         return found
 
     def _ordered_to_yield(self, event: PreemptionOrdered) -> list[str]:
-        """I13: nobody yields twice for one that did not run in between, unless nodes came, went or changed."""
+        """I13: nobody yields twice for one that did not run in between, unless nodes or people changed something."""
         self.n_preemptions += 1
         found = []
         for id in event.beneficiaries:
-            luck = self._luck[id] + self._nodes_changed
+            luck = self._luck[id] + self._changes
             if self._ordered.get((event.workload, id)) == luck:
                 found.append(f"I13: {event.workload} yields for {id} again, which has not run since")
             self._ordered[event.workload, id] = luck
