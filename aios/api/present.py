@@ -133,6 +133,9 @@ def retired_view(one: Tombstone) -> WorkloadView:
         needs=tuple(one.needs),
         service=one.service,
         over=True,
+        attempts=tuple(
+            AttemptView(nth, detail=f"in the log: aios describe {one.id}") for nth in range(1, one.n_attempts + 1)
+        ),
         submitted_s=one.submitted_s,
         finished_s=one.finished_s,
         waited_s=round(one.waited_s, 3),

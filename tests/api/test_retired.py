@@ -65,6 +65,7 @@ def test_lists_have_it_and_the_counts_of_the_cluster_do(plane: Served) -> None:
     (row,) = [view for view in client.workloads(all=True) if view.name == "listed"]
     assert (row.status, row.tenant, row.kind, row.over) == ("SUCCEEDED", "default", "script", True)
     assert row.ran_s >= 4
+    assert len(row.attempts) == 1
     assert row in client.workloads(status="succeeded")
     assert "listed" not in [view.name for view in client.workloads()]
     assert client.status().workloads["SUCCEEDED"] >= len(plane.state.retired)
