@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from aios.engines import RunContext, WorkloadFailed
@@ -24,7 +25,11 @@ def working_dir(where: str | None, ctx: RunContext) -> Path:
         work.mkdir(exist_ok=True)
         return work
     if match := PACKAGE.fullmatch(where):
-        unpack(ctx.storage / "packages" / f"{match[1]}.zip", match[1], work)
+        if not work.exists():  # asked for again by the same attempt, it is there
+            part = work.with_name("work.part")
+            shutil.rmtree(part, ignore_errors=True)
+            unpack(ctx.storage / "packages" / f"{match[1]}.zip", match[1], part)
+            part.rename(work)
         return work
     folder = Path(where).expanduser()
     if not folder.is_dir():

@@ -22,8 +22,12 @@ def markdown(card: Mapping[str, Any]) -> str:
     scores = card.get("scores") or {}
     if scores:
         rows = "\n".join(f"| {name} | {_number(value)} |" for name, value in scores.items())
-        parts.append(f"## Scores at the end of training\n\n| score | value |\n|---|---|\n{rows}")
-        parts.append("They are of the rows it was trained on. Reports of evaluations are listed by `aios lineage`.")
+        table = f"| score | value |\n|---|---|\n{rows}"
+        if card.get("optimised"):
+            parts.append(f"## Scores on the test part of {card['optimised']['data']}\n\n{table}")
+        else:
+            parts.append(f"## Scores at the end of training\n\n{table}")
+            parts.append("They are of the rows it was trained on. Reports of evaluations are listed by `aios lineage`.")
     if card.get("optimised"):
         parts.append(_variants(card["optimised"]))
     parts.append(f"## Signature\n\n{_signature(card)}")

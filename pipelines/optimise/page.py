@@ -9,9 +9,10 @@ from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 380, 70, 50, 20, 150
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1f24;background:#fff}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.35rem .6rem;text-align:right;
-border-bottom:1px solid #d8dee4}th:first-child,td:first-child,td.text{text-align:left}tr.rejected{color:#8a4b08}
+border-bottom:1px solid #d8dee4}th:first-child,td:first-child,td.text{text-align:left}
+td{white-space:nowrap}td.text{white-space:normal;min-width:12rem}tr.rejected{color:#8a4b08}
 tr.taken{background:#eaf5ea;font-weight:600}.wide{overflow-x:auto}svg{max-width:100%;height:auto}h1{font-size:1.5rem}
 @media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e8ea}th,td{border-color:#363c43}
 tr.taken{background:#1d3323}tr.rejected{color:#e0a860}svg text{fill:#e6e8ea}}
@@ -47,11 +48,16 @@ def plot(rows: Sequence[Mapping[str, Any]], front: Sequence[str], taken: str, wh
     by_name = {row["name"]: row for row in rows}
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(by_name[name]) for name in front))
     parts = [f"<polyline points='{line}' fill='none' stroke='#2f7d4f' stroke-width='2' stroke-dasharray='5 4'/>"]
+    labels: list[tuple[float, float]] = []
     for row in rows:
         x, y = at(row)
         color = "#b35900" if row["rejected"] else "#2f7d4f" if row["name"] in front else "#57606a"
         mark = f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{8 if row['name'] == taken else 5}' fill='{color}'/>"
-        parts.append(f"{mark}<text x='{x + 10:.1f}' y='{y + 4:.1f}'>{html.escape(row['name'])}</text>")
+        down = y + 4
+        while any(abs(down - other) < 13 and abs(x - left) < 110 for left, other in labels):
+            down += 13
+        labels.append((x, down))
+        parts.append(f"{mark}<text x='{x + 10:.1f}' y='{down:.1f}'>{html.escape(row['name'])}</text>")
     for i in range(5):
         y_value, x_value = y0 + (y1 - y0) * i / 4, 10 ** (x0 + (x1 - x0) * i / 4)
         y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * i / 4

@@ -83,7 +83,7 @@ class Passes:
     def _static(self, source: Path, to: Path, n_rows: int, method: str = "minmax", per_channel: bool = True) -> str:
         form = self.subject.form if self.network is None else {"dtype": "float64", "shape": None, "input": "rows"}
         rows = self.subject.calibration(n_rows, form)
-        quantise.static_int8(source, to, rows, form["input"], method, per_channel)
+        quantise.static_int8(source, to, rows, str(form["input"]), method, per_channel)
         return f"calibrated with {len(rows)} rows"
 
     def _qat(self, spec: QatPass, to: Path) -> tuple[nn.Sequential, dict[str, Any], str]:

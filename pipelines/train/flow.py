@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,12 @@ def train(spec: TrainSpec, ctx: RunContext) -> Result:
         os.environ.setdefault(name, value)
     manifest = read_manifest(ctx.inputs["data"].uri)
     weights = ctx.artefact_dir("model", name_of(spec.outputs["model"]))
+    code = working_dir(spec.working_dir, ctx)
     with stop_file(ctx) as stop:
         if spec.train_loop is None:
-            fit(train_worker, {"job": _job(spec, ctx, stop, weights)}, ctx)
+            fit(train_worker, {"job": _job(spec, ctx, stop, weights, code)}, ctx)
         else:
-            _fit_users(spec, ctx, stop)
+            _fit_users(spec, ctx, stop, code)
     outcome = read_json(ctx.dir / OUTCOME)
     if outcome["ended"] == "yielded":
         if ctx.stop_reason == "stop":
@@ -76,7 +77,7 @@ def train(spec: TrainSpec, ctx: RunContext) -> Result:
     return _publish(spec, ctx, weights, manifest, outcome["metrics"])
 
 
-def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
+def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path, code: Path) -> Job:
     return Job(
         spec=spec,
         data=ctx.inputs["data"].uri,
@@ -87,7 +88,7 @@ def _job(spec: TrainSpec, ctx: RunContext, stop: Path, weights: Path) -> Job:
         stop_file=stop,
         outcome=ctx.dir / OUTCOME,
         weights=weights,
-        working_dir=working_dir(spec.working_dir, ctx),
+        working_dir=code,
         reporter=ctx.reporter,
         check_fence=ctx.check_fence,
         alive=ctx.alive,
@@ -104,10 +105,9 @@ def _n_threads(ctx: RunContext) -> int:
     return max(1, ctx.bundles[0].get("CPU") // 1000)
 
 
-def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path) -> None:
+def _fit_users(spec: TrainSpec, ctx: RunContext, stop: Path, folder: Path) -> None:
     """Run the user's own loop; what it raises is told by the user's own line."""
     assert spec.train_loop is not None
-    folder = working_dir(spec.working_dir, ctx)
     job = UserJob(
         train_loop=spec.train_loop,
         config={**spec.train_loop_config, "data": ctx.inputs["data"].uri},
@@ -198,9 +198,17 @@ def first_cause(error: WorkerGroupError) -> Exception:
 
 
 def _publish(
-    spec: TrainSpec, ctx: RunContext, weights: Path, manifest: dict[str, Any], metrics: dict[str, Any]
+    spec: TrainSpec,
+    ctx: RunContext,
+    weights: Path,
+    manifest: dict[str, Any],
+    metrics: dict[str, Any],
+    more: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Describe what the workers left, make them durable, and return them as a model version."""
+    """Describe what the workers left, make them durable, and return them as a model version.
+
+    ``more`` is what else the card says of the training.
+    """
     data = ctx.inputs["data"]
     scores = {name: metrics[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss") if name in metrics}
     card = {
@@ -225,6 +233,7 @@ def _publish(
             "resumed_from": ctx.step if ctx.checkpoint else None,
             "torch": torch.__version__,
             **({"train_loop_config": spec.train_loop_config} if spec.train_loop_config else {}),
+            **(more or {}),
         },
         "lineage": {
             "workload": ctx.workload,
@@ -238,7 +247,7 @@ def _publish(
     }
     ctx.check_fence()
     if spec.onnx or spec.of_factory:
-        _export(spec, card, weights, ctx)
+        _export(spec, card, weights, working_dir(spec.working_dir, ctx), ctx)
     return Result((registered(weights, card),), metrics)
 
 
@@ -258,12 +267,11 @@ def _learning(spec: TrainSpec) -> dict[str, Any]:
     return {**found, **{key: getattr(spec, key) for key in plain if key in given(spec)}}
 
 
-def _export(spec: TrainSpec, card: dict[str, Any], folder: Path, ctx: RunContext) -> None:
+def _export(spec: TrainSpec, card: dict[str, Any], folder: Path, code: Path, ctx: RunContext) -> None:
     """Add the ONNX file; a network that ONNX has no words for goes without, and the log says so.
 
     What a factory makes cannot go without: nothing else of it can be loaded where its code is not.
     """
-    code = working_dir(spec.working_dir, ctx)
     network = build(card["model"], len(card["features"]), len(card["classes"] or [0]), card["statistics"], code)
     restore(network, folder, card["name"])
     try:

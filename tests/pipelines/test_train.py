@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.engines import WorkloadFailed
+from aios.packages import pack
 from pipelines.files import write_json
 from pipelines.models import weights
 from pipelines.train.checkpoint import Position, restore, save
@@ -20,6 +21,7 @@ from pipelines.train.network import build, load, predict
 from pipelines.train.steps import steps
 from pipelines.train.table import Table, read_manifest
 from pipelines.train.user_loop import load_loop
+from pipelines.workdir import working_dir
 
 JOB: Any = SimpleNamespace(batch_size=8, seed=3)
 
@@ -138,3 +140,17 @@ def test_a_users_loop_is_found_in_its_folder(tmp_path: Path, monkeypatch: pytest
         load_loop("their_loop:main", tmp_path)
     with pytest.raises(WorkloadFailed, match="no module 'nowhere'"):
         load_loop("nowhere:loop", tmp_path)
+
+
+def test_a_package_that_is_asked_for_twice_is_unpacked_once(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "nets.py").write_text("x = 1\n")
+    package = pack(tmp_path / "code")
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / f"{package.digest}.zip").write_bytes(package.content)
+    ctx: Any = SimpleNamespace(dir=tmp_path / "attempt", storage=tmp_path)
+    ctx.dir.mkdir()
+    folder = working_dir(package.uri, ctx)
+    (folder / "nets.py").write_text("x = 2\n")
+    assert working_dir(package.uri, ctx) == folder
+    assert (folder / "nets.py").read_text() == "x = 2\n", "what work has changed there stays"

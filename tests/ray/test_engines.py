@@ -23,6 +23,7 @@ from aios.adapters.supervisor import ActorReporter
 from aios.checkpoints import damage
 from aios.config import NAMESPACE
 from aios.engines import Input, Preempted, Result, RunContext, WorkloadFailed, engine_of
+from aios.packages import pack
 from placement.model import Resources
 from tests.support.models import signed
 from tests.support.polling import eventually
@@ -246,11 +247,14 @@ def test_sharded_training_is_configured_and_its_factory_is_kept_as_onnx(
         "def wide(n_in, n_out, width):\n"
         "    return nn.Sequential(nn.Linear(n_in, width), nn.GELU(), nn.Linear(width, n_out))\n"
     )
+    package = pack(tmp_path)
+    (lab.storage / "packages").mkdir(exist_ok=True)
+    (lab.storage / "packages" / f"{package.digest}.zip").write_bytes(package.content)
     fields = {
         "inputs": {"data": "dataset://digits"},
         "outputs": {"model": "model://wide"},
         "model": {"factory": "my_nets:wide", "arguments": {"width": 32}},
-        "working_dir": str(tmp_path),
+        "working_dir": package.uri,
         "epochs": 8,
         "lr": 0.01,
         "strategy": "fsdp",
