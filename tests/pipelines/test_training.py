@@ -32,6 +32,9 @@ from torch import nn
 def small(n_features, n_outputs, width=16, dropout=0.2):
     return nn.Sequential(nn.Linear(n_features, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, n_outputs))
 
+def huge(n_features, n_outputs):
+    return nn.Linear(n_features, n_outputs, bias=torch.empty(1 << 50) is None)
+
 def wrong(n_features, n_outputs):
     return nn.Linear(n_features, n_outputs + 1)
 """
@@ -263,6 +266,15 @@ def test_a_factory_that_does_not_fit_is_told_before_anything_is_learned(
     ):
         with pytest.raises(WorkloadFailed, match=word):
             build({"type": "factory", "factory": factory, "arguments": arguments}, 64, 10, None, tmp_path)
+
+
+def test_memory_that_is_not_there_is_told_with_what_to_do(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "huge_nets.py").write_text(FACTORY)
+    with pytest.raises(WorkloadFailed, match=r"^out of memory: .* \(accumulate, now 2\), lower batch_size \(64\)"):
+        trained(spec_of(model={"factory": "huge_nets:huge"}, accumulate=2), data, tmp_path, working_dir=tmp_path)
 
 
 def test_a_loss_that_does_not_fit_the_target_is_told(data: str, tmp_path: Path) -> None:

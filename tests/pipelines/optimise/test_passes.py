@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,7 +78,7 @@ def order_of(
 
 
 def spec_with(*passes: dict[str, Any], **fields: Any) -> OptimiseSpec:
-    return OptimiseSpec.model_validate({"kind": "optimise", "name": "o", "passes": passes, **ROLES, **fields})
+    return OptimiseSpec.model_validate({"kind": "optimise", "name": "o", "passes": passes, **{**ROLES, **fields}})
 
 
 def test_every_pass_makes_a_variant_that_is_measured_and_gated(data: str, original: Path, tmp_path: Path) -> None:
@@ -142,6 +144,25 @@ def test_a_model_that_is_onnx_alone_is_quantised_and_not_pruned(data: str, origi
     assert report["variants"][1]["score"] > 0.8
     with pytest.raises(WorkloadFailed, match="prune changes the network itself, and this model is kept as ONNX"):
         Optimising(order_of(spec_with({"type": "prune"}), foreign, data, tmp_path / "b")).run()
+
+
+def test_a_teacher_that_answers_another_question_is_refused(data: str, original: Path, tmp_path: Path) -> None:
+    card = json.loads((original / "model.json").read_text())
+    spec = spec_with(
+        {"type": "distil", "student": {"type": "linear"}, "epochs": 1, "max_drop": 1.0},
+        inputs={**ROLES["inputs"], "teacher": "model://big"},
+    )
+    for changes, word in (({"classes": list("abcdefghij")}, "other classes"), ({}, "")):
+        teacher = tmp_path / f"teacher-{bool(word)}"
+        shutil.copytree(original, teacher)
+        write_json(teacher / "model.json", {**card, **changes})
+        order = order_of(spec, original, data, tmp_path / f"work-{bool(word)}")
+        order = replace(order, teacher=teacher, teacher_reference="model://big@4")
+        if word:
+            with pytest.raises(WorkloadFailed, match=f"teacher model://big@4 has {word} than the model"):
+                Optimising(order).run()
+        else:
+            assert len(Optimising(order).run()["variants"]) == 2
 
 
 @pytest.mark.parametrize("model", [{"type": "mlp", "hidden": [12, 8]}, {"type": "cnn", "channels": [6, 8]}])
