@@ -42,6 +42,7 @@ _NOUNS = {
     "lineage": ("tracing", "Where a dataset or model came from, and what came of it."),
     "models": ("models", "Model versions: list, show, diff, report, import, promote, rollback, card, verify, gc."),
     "export": ("exporting", "A model version as one signed folder that runs at the edge."),
+    "trials": ("trials", "The trials of a tuning, the best first."),
     "explain-prediction": ("judging", "Which features made a model answer so for one row."),
     "endpoint": ("nouns", "Endpoints that answer: list."),
     "event": ("nouns", "What was recorded: list."),
