@@ -30,6 +30,8 @@ LAWS = (
 EXACT = ("properties/test_rights", "test_cpsat", "test_laws", "properties/test_exact", "test_levels", "test_elastic")
 SHARES = ("test_shares", "test_shares_properties")
 POOLS = ("test_pools_rights", "test_pools")
+BOUNDS = ("properties/test_bounds",)
+BULK = ("test_bulk", "test_laws_everywhere")
 MOVES = ("test_moves", "test_scenario", "test_main")
 
 _CHECK, _BOOK = "placement/check.py", "placement/tenantbook.py"
@@ -37,6 +39,8 @@ _RULES, _ADMIT = "placement/planners/rules.py", "placement/planners/admission.py
 _CLAIMS, _ORDER = "placement/planners/claims.py", "placement/planners/order.py"
 _TREE, _FIT = "placement/planners/tree.py", "placement/planners/fitting.py"
 _CPSAT, _MOVES = "placement/planners/cpsat/constraints.py", "placement/planners/moves.py"
+_AIMS, _SOLVE = "placement/planners/cpsat/objective.py", "placement/planners/cpsat/solve.py"
+_VICTIMS = "placement/planners/bulk/victims.py"
 _RIGHTS, _ACCOUNTS = "placement/planners/pools/rights.py", "placement/planners/pools/accounts.py"
 _CANDIDATES = "placement/planners/pools/candidates.py"
 _DECODE, _DEPARTURES = "placement/planners/pools/decode.py", "placement/planners/pools/departures.py"
@@ -249,6 +253,34 @@ MUTATIONS = (
         "return self.tree.refusal(demand.tenant, use, more) is None\n",
         "return True\n",
         MOVES,
+    ),
+    # Bounds
+    Mutation(
+        _AIMS,
+        "11 a bound with moves",
+        "_rate((HARM.weight - MOVED.weight) * len",
+        "_rate((HARM.weight - 3 * MOVED.weight) * len",
+        BOUNDS,
+    ),
+    Mutation(
+        _AIMS,
+        "11 a bound with other forms",
+        "(_rate(PERFORMANCE.weight * most_performance(demands[name])) + 1) * start",
+        "0 * start",
+        BOUNDS,
+    ),
+    Mutation(_SOLVE, "11 one form at a time", "model.add(starts[name] <= 1)", "pass", BOUNDS),
+    Mutation(
+        _ACCOUNTS,
+        "5 above its limit",
+        "entries.append((inside, 2.0 * room - biggest.get(group[0], 0.0)))",
+        "pass",
+        POOLS,
+    ),
+    # Large questions by the laws
+    Mutation(_VICTIMS, "3 who yields first", "if over > short.get(name, 0):", "if False:", BULK),
+    Mutation(
+        _VICTIMS, "10 own work alone", "if gang.keep and rights.may(gang) and any(", "if gang.keep and any(", BULK
     ),
     # Entitlements
     Mutation(

@@ -30,7 +30,7 @@ from placement.weights import PRIORITY_BASE
 
 ROUNDS = 4
 """How often columns for victims are priced before what is still missed is only counted in the bound."""
-CLOSE = 2e-4
+CLOSE = 5e-4
 """Part of the bound below which missed columns no longer matter."""
 GOOD_ENOUGH = 1e-3
 """Relative gap at which no more time is spent."""
@@ -40,6 +40,9 @@ EVERY_SIZE = 16
 """Patterns on a node where work has to go before its tenant gets anything: of as many sizes as there are GPUs."""
 MOST_IN_DOUBT = 1000
 """Columns that the whole-number programme decides; the others keep the relaxation's answer."""
+FEW_IN_DOUBT = 300
+"""The same for a sheet of ``LARGE`` columns: its gap is small by itself, and with more the solver found nothing."""
+LARGE = 25_000
 
 MOST_GREEDY = 10_000_000
 """Nodes times gangs up to which greedy is asked too wherever the gap is not closed; beyond, where it is not small."""
@@ -211,7 +214,8 @@ def free_columns(programme: Programme, relaxed: Relaxed, open_: float) -> Ints:
     choices = np.arange(first, programme.sheet.n_columns, dtype=np.int64)
     likeness = np.zeros(len(choices), dtype=np.int64)
     likeness[:n] = programme.columns.profile + 1
-    in_doubt = kernel.in_doubt(relaxed, choices, likeness, MOST_IN_DOUBT, open_)
+    most = MOST_IN_DOUBT if programme.sheet.n_columns < LARGE else FEW_IN_DOUBT
+    in_doubt = kernel.in_doubt(relaxed, choices, likeness, most, open_)
     assert n <= len(choices), "every choice is a column"
     return np.sort(np.concatenate([np.arange(first, dtype=np.int64), in_doubt]))
 

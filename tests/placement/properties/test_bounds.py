@@ -89,7 +89,7 @@ def test_no_plan_that_keeps_the_laws_is_worth_more_than_the_bound(p: Problem) ->
 
 def test_a_plan_in_another_form_is_proven_to_be_the_best() -> None:
     wide = replace(want("w", 2, gpu=2), alternatives=(_shape(4, 1),))
-    p = problem([node("n", gpu=5)], [tenant("t", {"gpu": 9})], [wide, want("too-big", gpu=4)])
+    p = problem([node("n", gpu=8)], [tenant("t", {"gpu": 9})], [wide, want("too-big", gpu=9)])
     answer = ladder.plan(p)
     assert admitted(answer) == {"w"}
     assert answer.stats.bound < 0.6 * most_there_can_be(p)
