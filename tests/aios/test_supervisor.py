@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
 from aios.adapters import supervisor
 from aios.adapters.folder import Report
 from aios.adapters.supervisor import Supervisor
-from aios.kernel.events import Outcome
+from aios.engines import WorkloadFailed
+from aios.kernel.events import Artefact, Outcome
 
 
 @dataclass
@@ -51,3 +53,15 @@ def test_a_line_that_the_log_has_no_room_for_harms_nobody(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "write", full)
     supervised(FullDisk(0)).log("a line")
+
+
+def test_what_says_why_work_failed_is_kept_with_its_end() -> None:
+    one = supervised(FullDisk(0))
+    one._report = Report()
+    one._gone_nodes = lambda error: []  # type: ignore[method-assign]  # no node went away
+    one._context = SimpleNamespace(stop_reason="")  # type: ignore[assignment]  # all that is looked at
+    one.log = lambda line: None  # type: ignore[method-assign]  # nobody reads it here
+    report = Artefact("report", "check", "/s/report.json")
+    ended = one._ended_by(WorkloadFailed("gate: f1 0.5 is below 0.9", exit_code=105, artefacts=[report]))
+    assert (ended.outcome, ended.exit_code, ended.artefacts) == (Outcome.FAILED.value, 105, (report,))
+    assert one._ended_by(ValueError("x")).artefacts == ()
