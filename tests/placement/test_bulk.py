@@ -281,3 +281,14 @@ def test_the_reason_says_how_much_may_be_reclaimed() -> None:
     p = nothing_helps(n_nodes=40)
     waits = explain_plan(p, plan(p)).waiting[p.pending[0].id]
     assert "others use only 79 GPU above their quotas" in waits.detail
+
+
+def test_who_is_above_its_quota_gives_up_its_own_less_important_work_before_it_reclaims() -> None:
+    nodes = [node("mine", {"zone": "x"}, gpu=4), node("theirs", {"zone": "y"}, gpu=4)]
+    running = [runs(want("low", tenant="a", gpu=4), "mine"), runs(want("guest", tenant="b", gpu=4), "theirs")]
+    high = want("high", tenant="a", priority=1, selector={"zone": "y"}, gpu=4)
+    p = problem(nodes, [tenant("a", {"gpu": 4}), tenant("b", {"gpu": 0})], [high], running)
+    found = answer(p)
+    assert violations(p, found) == ()
+    assert admitted(found) == {"high"}
+    assert stopped(found) == {"low", "guest"}
