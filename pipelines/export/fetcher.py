@@ -13,19 +13,21 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import http.client
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-MOST_BYTES = 8 << 30
+MOST_BYTES = 64 << 30
+CHUNK = 1 << 20
 TIMEOUT_S = 60.0
 TEST_S = 300.0
 TYPE = "application/vnd.in-toto+json"
@@ -115,11 +117,11 @@ def fetch(source: str, name: str, version: int, digest: str, root: Path, public:
         if Path(one["name"]).is_absolute() or ".." in Path(one["name"]).parts:
             raise Refused(f"{one['name']!r} leads out of the folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = read(source, f"{at}/{one['name']}", left)
-        left -= len(content)
-        if hashlib.sha256(content).hexdigest() != one["digest"]:
+        with path.open("wb") as file:
+            n_bytes, digest_of_file = copied(source, f"{at}/{one['name']}", file, left)
+        left -= n_bytes
+        if digest_of_file != one["digest"]:
             raise Refused(f"{one['name']} of {name}@{version} is not what was signed")
-        path.write_bytes(content)
     for path in part.rglob("*"):
         sync(path)
     shutil.rmtree(folder, ignore_errors=True)
@@ -171,19 +173,33 @@ def tidy(root: Path) -> None:
 
 
 def read(source: str, path: str, most: int) -> bytes:
-    """Return a file of the source, at most so many bytes."""
+    """Return a small file of the source."""
+    content = io.BytesIO()
+    copied(source, path, content, most)
+    return content.getvalue()
+
+
+def copied(source: str, path: str, to: BinaryIO, most: int) -> tuple[int, str]:
+    """Copy a file of the source, at most so many bytes, piece by piece; return their number and SHA-256."""
+    digest, n_bytes = hashlib.sha256(), 0
     try:
-        if "://" in source:
-            with urllib.request.urlopen(f"{source.rstrip('/')}/{path}", timeout=TIMEOUT_S) as answer:
-                content: bytes = answer.read(most + 1)
-        else:
-            with (Path(source) / path).open("rb") as file:
-                content = file.read(most + 1)
-    except (OSError, urllib.error.URLError) as error:
+        with stream(source, path) as content:
+            while piece := content.read(CHUNK):
+                n_bytes += len(piece)
+                if n_bytes > most:
+                    raise Refused(f"{path} is larger than {most} bytes")
+                digest.update(piece)
+                to.write(piece)
+    except (OSError, http.client.HTTPException) as error:
         raise Refused(f"{path} cannot be read from {source}: {error}") from None
-    if len(content) > most:
-        raise Refused(f"{path} is larger than {most} bytes")
-    return content
+    return n_bytes, digest.hexdigest()
+
+
+def stream(source: str, path: str) -> BinaryIO:
+    if "://" not in source:
+        return (Path(source) / path).open("rb")
+    found: BinaryIO = urllib.request.urlopen(f"{source.rstrip('/')}/{path}", timeout=TIMEOUT_S)
+    return found
 
 
 def read_state(root: Path) -> dict[str, Any]:
